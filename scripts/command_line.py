@@ -1,0 +1,108 @@
+"""What every script does around its one call: flags, quiet start, plain errors."""
+
+import contextlib
+import os
+import sys
+import traceback
+from typing import Callable, Iterator, List
+
+from absl import app, flags
+
+from tf2gan.common.errors import UserError
+from tf2gan.common.interrupt import Interrupted
+
+FLAGS = flags.FLAGS
+STATUS_ERROR = 1
+STATUS_USAGE = 2
+STATUS_SIGNAL = 128
+
+flags.DEFINE_bool(
+    "debug", False, "Show tracebacks, and what TensorFlow says as it starts."
+)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Parses the flags, calls `main` and exits with its status.
+
+    An error that the user can mend is one line on stderr and status 1, a flag
+    that cannot be parsed status 2, a run ended by a signal 128 plus its number.
+    """
+    app.run(lambda _: sys.exit(_status(main)), flags_parser=_parse_flags)
+
+
+def _parse_flags(arguments: List[str]) -> List[str]:
+    try:
+        rest = FLAGS(arguments)
+        if len(rest) > 1:
+            raise flags.Error("unexpected argument '{}'".format(rest[1]))
+        return rest
+    except flags.Error as error:
+        _print_error("{} (--help lists the flags)".format(error))
+        sys.exit(STATUS_USAGE)
+
+
+def _status(main):
+    try:
+        with _quiet_tensorflow():
+            _start_tensorflow()
+        main()
+        return 0
+    except Interrupted as interruption:
+        print(interruption, flush=True)
+        return STATUS_SIGNAL + interruption.signal_number
+    except KeyboardInterrupt:
+        _print_error("interrupted; what was saved before is kept")
+        return STATUS_SIGNAL + 2
+    except UserError as error:
+        if FLAGS.debug:
+            traceback.print_exc()
+        _print_error(error)
+        return STATUS_ERROR
+    except OSError as error:
+        if FLAGS.debug:
+            traceback.print_exc()
+        _print_error(error)
+        return STATUS_ERROR
+
+
+def _print_error(message):
+    print(
+        "error: " + " ".join(str(message).split()), file=sys.stderr, flush=True
+    )
+
+
+def _start_tensorflow():
+    """Imports TensorFlow and wakes its devices, for all that they print."""
+    import tensorflow.compat.v1 as tf
+
+    if not FLAGS.debug:
+        tf.logging.set_verbosity(tf.logging.ERROR)
+    if hasattr(
+        tf.config, "list_physical_devices"
+    ):  # TensorFlow 1.15 does it later
+        tf.config.list_physical_devices()
+
+
+@contextlib.contextmanager
+def _quiet_tensorflow() -> Iterator[None]:
+    """Hides what TensorFlow prints while it starts, unless it is asked for.
+
+    Its C++ side writes some of it straight to the file descriptor, before any
+    setting can reach it. TF_CPP_MIN_LOG_LEVEL or --debug bring it back.
+    """
+    if FLAGS.debug or "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        yield
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

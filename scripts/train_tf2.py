@@ -1,0 +1,22 @@
+"""Trains a GAN the TF2 way: Keras 3 networks, gradient tapes and tf.function.
+
+python scripts/train_tf2.py --epochs=5 --output_dir=runs/tf2
+"""
+
+import command_line
+import train_flags
+from absl import flags
+
+flags.DEFINE_bool("run_eagerly", False, "Run every step without tf.function.")
+
+
+def main() -> None:
+    """Makes the configuration and trains."""
+    config = train_flags.make_config("tf2")
+    from tf2gan import training
+
+    training.train(config)
+
+
+if __name__ == "__main__":
+    command_line.run(main)

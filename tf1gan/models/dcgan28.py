@@ -1,0 +1,66 @@
+"""A deep convolutional GAN (Radford et al., 2016) for 28 x 28 pixels."""
+
+import tensorflow.compat.v1 as tf
+
+from tf1gan import layers
+from tf2gan.common.specs import GanSpec
+
+
+def generator(
+    latent: tf.Tensor, training: tf.Tensor, spec: GanSpec
+) -> tf.Tensor:
+    """Maps latent vectors [B, 100] to images [B, 28, 28, 1] in [-1, 1]."""
+    # TF1: the scope makes the variables, or finds those it made before.
+    # TF2: the model that is put together here owns them.
+    with tf.variable_scope("generator", reuse=tf.AUTO_REUSE):
+        x = layers.dense(latent, 7 * 7 * 128, name="dense")  # [B, 6272]
+        x = tf.reshape(x, [-1, 7, 7, 128])  # [B, 7, 7, 128]
+        x = _batch_normalization(x, training, spec, "batch_normalization")
+        x = tf.nn.relu(x)
+        x = _upsample(x, 64, 2, "conv2d_transpose")  # [B, 14, 14, 64]
+        x = _batch_normalization(x, training, spec, "batch_normalization_1")
+        x = tf.nn.relu(x)
+        x = _upsample(x, 32, 2, "conv2d_transpose_1")  # [B, 28, 28, 32]
+        x = _batch_normalization(x, training, spec, "batch_normalization_2")
+        x = tf.nn.relu(x)
+        x = _upsample(x, 1, 1, "conv2d_transpose_2")  # [B, 28, 28, 1]
+        return tf.tanh(x)
+
+
+def discriminator(
+    images: tf.Tensor, training: tf.Tensor, spec: GanSpec
+) -> tf.Tensor:
+    """Maps images [B, 28, 28, 1] to logits [B, 1], positive for real ones."""
+    with tf.variable_scope("discriminator", reuse=tf.AUTO_REUSE):
+        x = _downsample(images, 32, "conv2d")  # [B, 14, 14, 32]
+        x = layers.leaky_relu(x, spec.leaky_relu_slope)
+        x = _downsample(x, 64, "conv2d_1")  # [B, 7, 7, 64]
+        x = _batch_normalization(x, training, spec, "batch_normalization")
+        x = layers.leaky_relu(x, spec.leaky_relu_slope)
+        x = _downsample(x, 128, "conv2d_2")  # [B, 4, 4, 128]
+        x = _batch_normalization(x, training, spec, "batch_normalization_1")
+        x = layers.leaky_relu(x, spec.leaky_relu_slope)
+        x = layers.flatten(x)  # [B, 2048]
+        return layers.dense(x, 1, name="dense")  # [B, 1]
+
+
+def _upsample(x, filters, stride, name):
+    return layers.conv2d_transpose(
+        x, filters, kernel_size=5, strides=stride, padding="same", name=name
+    )
+
+
+def _downsample(x, filters, name):
+    return layers.conv2d(
+        x, filters, kernel_size=5, strides=2, padding="same", name=name
+    )
+
+
+def _batch_normalization(x, training, spec, name):
+    return layers.batch_normalization(
+        x,
+        momentum=spec.batch_norm_momentum,
+        epsilon=spec.batch_norm_epsilon,
+        training=training,
+        name=name,
+    )

@@ -1,0 +1,1 @@
+"""What both sides share and what needs no framework: NumPy and pictures only."""

@@ -1,0 +1,195 @@
+"""The configuration of a run: checked once, kept as JSON beside its results."""
+
+import dataclasses
+import json
+import os
+from typing import Any, Dict, Optional
+
+from tf2gan.common import specs
+from tf2gan.common.errors import UserError
+
+FRAMEWORKS = ("tf1", "tf2")
+DTYPES = ("float32", "float64")
+
+# What decides every number of a run. A resumed run must agree in all of them.
+TRAJECTORY = (
+    "framework",
+    "model",
+    "dataset",
+    "dtype",
+    "update_ops",
+    "seed",
+    "batch_size",
+    "steps_per_epoch",
+    "learning_rate",
+    "beta1",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """What a training run needs to know; see `scripts/train_flags.py` for help.
+
+    Fields that are None take the value of the model's spec, except `data_dir`
+    (no folder) and `steps_per_epoch` (all batches of the data set).
+    """
+
+    framework: str
+    output_dir: str
+    model: str = "dcgan28"
+    dataset: str = "mnist10k"
+    data_dir: Optional[str] = None
+    epochs: Optional[int] = None
+    steps_per_epoch: Optional[int] = None
+    batch_size: Optional[int] = None
+    learning_rate: Optional[float] = None
+    beta1: Optional[float] = None
+    update_ops: str = "source"
+    dtype: str = "float32"
+    seed: int = 0
+    sample_every: Optional[int] = None
+    checkpoint_every: int = 1
+    keep_checkpoints: int = 5
+    deterministic: bool = False
+    tf32: bool = False
+    run_eagerly: bool = False
+    resume: bool = False
+    overwrite: bool = False
+
+    def __post_init__(self):
+        spec = specs.get_spec(self.model)
+        for name in (
+            "epochs",
+            "batch_size",
+            "learning_rate",
+            "beta1",
+            "sample_every",
+        ):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, getattr(spec, name))
+        self._check()
+
+    def _check(self):
+        _require_choice("framework", self.framework, FRAMEWORKS)
+        _require_choice("update_ops", self.update_ops, specs.UPDATE_POLICIES)
+        _require_choice("dtype", self.dtype, DTYPES)
+        for name in (
+            "epochs",
+            "batch_size",
+            "sample_every",
+            "checkpoint_every",
+        ):
+            _require_at_least(name, getattr(self, name), 1)
+        if self.steps_per_epoch is not None:
+            _require_at_least("steps_per_epoch", self.steps_per_epoch, 1)
+        _require_at_least("keep_checkpoints", self.keep_checkpoints, 0)
+        if not 0 <= self.seed < 2**63:
+            raise UserError("--seed={} is not in [0, 2**63)".format(self.seed))
+        if not 0 < self.learning_rate < float("inf"):
+            raise UserError(
+                "--learning_rate={} is not a positive number".format(
+                    self.learning_rate
+                )
+            )
+        if not 0 <= self.beta1 < 1:
+            raise UserError("--beta1={} is not in [0, 1)".format(self.beta1))
+        if self.resume and self.overwrite:
+            raise UserError("--resume and --overwrite exclude each other")
+        if not self.output_dir:
+            raise UserError(
+                "--output_dir is empty; name a folder for the results"
+            )
+
+    def spec(self) -> specs.GanSpec:
+        """Returns the model's spec with the constants that this run changes."""
+        return dataclasses.replace(
+            specs.get_spec(self.model),
+            learning_rate=self.learning_rate,
+            beta1=self.beta1,
+        )
+
+    def trajectory(self) -> Dict[str, Any]:
+        """Returns the settings that decide every number of the run."""
+        return {name: getattr(self, name) for name in TRAJECTORY}
+
+
+def _require_choice(name, value, choices):
+    if value not in choices:
+        raise UserError(
+            "--{}={}: expected one of {}".format(
+                name, value, ", ".join(choices)
+            )
+        )
+
+
+def _require_at_least(name, value, least):
+    if value < least:
+        raise UserError("--{}={} is less than {}".format(name, value, least))
+
+
+def write_config(path: str, config: TrainConfig, **facts: Any) -> None:
+    """Writes the configuration and further facts as JSON, whole or not at all."""
+    content = dict(dataclasses.asdict(config), **facts)
+    with open(path + ".part", "w") as file:
+        json.dump(content, file, indent=2, sort_keys=True)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(path + ".part", path)
+
+
+def read_config(path: str) -> Dict[str, Any]:
+    """Reads what `write_config` wrote; raises `UserError` if it is something else."""
+    try:
+        with open(path) as file:
+            content = json.load(file)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            "cannot read the run's configuration '{}': {}".format(path, error)
+        ) from error
+    missing = [name for name in TRAJECTORY if name not in _keys(content)]
+    if missing:
+        raise UserError(
+            "'{}' is not the configuration of a run: no '{}' in it".format(
+                path, missing[0]
+            )
+        )
+    return content
+
+
+def _keys(content):
+    return content if isinstance(content, dict) else {}
+
+
+def resume_config(framework: str, output_dir: str, given: Dict[str, Any]):
+    """Returns the configuration with which a run goes on.
+
+    Args:
+      framework: "tf1" or "tf2".
+      output_dir: folder of the run.
+      given: the settings that the user gave; the run's own stand in for the rest.
+
+    Raises:
+      UserError: if the folder holds no run, or a given setting that decides the
+        run's numbers differs from the run's own.
+    """
+    path = os.path.join(output_dir, "config.json")
+    if not os.path.exists(path):
+        raise UserError(
+            "nothing to resume in '{}': it has no config.json; leave out --resume "
+            "to start a run there".format(output_dir)
+        )
+    saved = read_config(path)
+    for name, value in dict(given, framework=framework).items():
+        if name in TRAJECTORY and saved[name] != value:
+            raise UserError(
+                "cannot resume '{0}' with another {1}: the run has {1}={2}, asked "
+                "for was {1}={3}".format(output_dir, name, saved[name], value)
+            )
+    fields = {field.name for field in dataclasses.fields(TrainConfig)}
+    settings = {name: saved[name] for name in fields & set(saved)}
+    settings.update(given, output_dir=output_dir, resume=True, overwrite=False)
+    try:
+        return TrainConfig(**settings)
+    except TypeError as error:
+        raise UserError("'{}' is damaged: {}".format(path, error)) from error

@@ -1,0 +1,298 @@
+"""The layers of a GAN, with TF1's names, arithmetic and moving averages.
+
+Each function adds a Keras 3 layer to a functional model. Keras supplies all but
+batch normalization, whose kernel and moving averages are restored here to what
+`tf.layers` computed.
+"""
+
+import contextlib
+import threading
+from typing import Callable, Iterator, Optional, Sequence, Union
+
+import keras
+import tensorflow as tf
+
+Size = Union[int, Sequence[int]]
+
+_updating = threading.local()
+
+
+@contextlib.contextmanager
+def update_ops(scopes: Sequence[str]) -> Iterator[None]:
+    """Chooses the moving-average updates of the networks named in `scopes`.
+
+    While entered, a `BatchNormalization` that is called for training updates its
+    moving averages only if its path begins with one of the scopes. Outside, all
+    of them do. What is traced by `tf.function` keeps what held at its tracing.
+    """
+    # TF1: updates are operations that somebody must run.
+    # TF2: a layer updates when it is called; `scopes` says which may.
+    previous = getattr(_updating, "scopes", None)
+    _updating.scopes = tuple(scopes)
+    try:
+        yield
+    finally:
+        _updating.scopes = previous
+
+
+def dense(
+    inputs: keras.KerasTensor,
+    units: int,
+    activation: Optional[Callable] = None,
+    use_bias: bool = True,
+    name: Optional[str] = None,
+) -> keras.KerasTensor:
+    """Multiplies by a kernel [channels, units] and adds a bias: [B, units].
+
+    The kernel starts Glorot uniform, the bias at zero.
+    """
+    return keras.layers.Dense(
+        units,
+        activation=activation,
+        use_bias=use_bias,
+        kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
+        name=name,
+        dtype=inputs.dtype,
+    )(inputs)
+
+
+def conv2d(
+    inputs: keras.KerasTensor,
+    filters: int,
+    kernel_size: Size,
+    strides: Size = (1, 1),
+    padding: str = "valid",
+    activation: Optional[Callable] = None,
+    use_bias: bool = True,
+    name: Optional[str] = None,
+) -> keras.KerasTensor:
+    """Convolves [B, H, W, channels] with a kernel [h, w, channels, filters].
+
+    With padding "same" the result is [B, ceil(H / stride), ceil(W / stride),
+    filters]. The kernel starts Glorot uniform, the bias at zero.
+    """
+    return keras.layers.Conv2D(
+        filters,
+        kernel_size,
+        strides=strides,
+        padding=padding,
+        data_format="channels_last",
+        activation=activation,
+        use_bias=use_bias,
+        kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
+        name=name,
+        dtype=inputs.dtype,
+    )(inputs)
+
+
+def conv2d_transpose(
+    inputs: keras.KerasTensor,
+    filters: int,
+    kernel_size: Size,
+    strides: Size = (1, 1),
+    padding: str = "valid",
+    activation: Optional[Callable] = None,
+    use_bias: bool = True,
+    name: Optional[str] = None,
+) -> keras.KerasTensor:
+    """Applies the transpose of a convolution, kernel [h, w, filters, channels].
+
+    With padding "same" the result is [B, H * stride, W * stride, filters]. The
+    kernel starts Glorot uniform, the bias at zero.
+    """
+    return keras.layers.Conv2DTranspose(
+        filters,
+        kernel_size,
+        strides=strides,
+        padding=padding,
+        data_format="channels_last",
+        activation=activation,
+        use_bias=use_bias,
+        kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
+        name=name,
+        dtype=inputs.dtype,
+    )(inputs)
+
+
+def flatten(
+    inputs: keras.KerasTensor, name: Optional[str] = None
+) -> keras.KerasTensor:
+    """Makes [B, H, W, channels] into [B, H * W * channels]."""
+    return keras.layers.Flatten(name=name, dtype=inputs.dtype)(inputs)
+
+
+def leaky_relu(inputs: keras.KerasTensor, slope: float) -> keras.KerasTensor:
+    """Returns the greater of x and `slope` * x, for a slope below 1.
+
+    At exactly 0 its gradient is 1, the one of the first argument; that of
+    `tf.nn.leaky_relu` is `slope`. Black pixels under a bias that starts at zero
+    are such zeros, so in the first step the two differ.
+    """
+    return keras.ops.maximum(inputs, inputs * slope)
+
+
+def batch_normalization(
+    inputs: keras.KerasTensor,
+    momentum: float = 0.99,
+    epsilon: float = 1e-3,
+    center: bool = True,
+    scale: bool = True,
+    training: Optional[bool] = False,
+    name: Optional[str] = None,
+) -> keras.KerasTensor:
+    """Normalizes each channel, and averages its mean and variance over batches.
+
+    Where `training` is true the batch's own statistics serve, else the moving
+    averages. Images in float32 go through the fused kernel, whose variance, as
+    averaged, has Bessel's correction n / (n - 1); other inputs do not, and have
+    none (`tf.layers` does the same).
+
+    Args:
+      inputs: [B, ..., channels], float32 or float64.
+      momentum: weight of the old value in a moving average.
+      epsilon: added to the variance.
+      center: whether to add a learned beta.
+      scale: whether to multiply by a learned gamma.
+      training: whether to use, and average, the statistics of the batch; None
+        leaves that to each call of the model.
+      name: of the layer.
+    """
+    # TF1: `training` is a bool or a placeholder, fed anew in each session.run.
+    # TF2: it is a bool, passed anew in each call of the model.
+    return BatchNormalization(
+        momentum, epsilon, center, scale, name=name, dtype=inputs.dtype
+    )(inputs, training=training)
+
+
+@keras.saving.register_keras_serializable(package="tf2gan")
+class BatchNormalization(keras.layers.Layer):
+    """Keras batch normalization with the arithmetic of `tf.layers`.
+
+    It differs from `keras.layers.BatchNormalization` in three ways: the moving
+    variance of the fused kernel has Bessel's correction, the weight of a new value
+    is rounded as TF1 rounded it, and `trainable = False` freezes gamma and beta but
+    does not put the layer into inference mode.
+    """
+
+    def __init__(
+        self,
+        momentum: float = 0.99,
+        epsilon: float = 1e-3,
+        center: bool = True,
+        scale: bool = True,
+        **kwargs,
+    ) -> None:
+        """Takes the arguments of `batch_normalization`, then those of any layer."""
+        super().__init__(**kwargs)
+        self.momentum = momentum
+        self.epsilon = epsilon
+        self.center = center
+        self.scale = scale
+
+    def build(self, input_shape: Sequence[Optional[int]]) -> None:
+        """Makes gamma, beta, moving_mean and moving_variance, each [channels]."""
+        shape = (input_shape[-1],)
+        if self.scale:
+            self.gamma = self._variable("gamma", shape, "ones")
+        if self.center:
+            self.beta = self._variable("beta", shape, "zeros")
+        self.moving_mean = self._variable("moving_mean", shape, "zeros", False)
+        self.moving_variance = self._variable(
+            "moving_variance", shape, "ones", False
+        )
+
+    def call(
+        self, inputs: tf.Tensor, training: Optional[bool] = None
+    ) -> tf.Tensor:
+        """Normalizes inputs [B, ..., channels] as `batch_normalization` says."""
+        inputs = tf.convert_to_tensor(inputs)
+        shape, dtype = self.moving_mean.shape, self.moving_mean.dtype
+        gamma = self.gamma if self.scale else tf.ones(shape, dtype)
+        beta = self.beta if self.center else tf.zeros(shape, dtype)
+        normalize = self._fused if _is_fused(inputs) else self._unfused
+        outputs, mean, variance = normalize(
+            inputs,
+            tf.convert_to_tensor(gamma),
+            tf.convert_to_tensor(beta),
+            training,
+        )
+        if training and self._may_update():
+            decay = _decay(inputs, self.momentum)
+            _update(self.moving_mean.value, mean, decay)
+            _update(self.moving_variance.value, variance, decay)
+        return outputs
+
+    def get_config(self) -> dict:
+        """Returns the arguments that make such a layer again."""
+        return dict(
+            super().get_config(),
+            momentum=self.momentum,
+            epsilon=self.epsilon,
+            center=self.center,
+            scale=self.scale,
+        )
+
+    def _variable(self, name, shape, initializer, trainable=True):
+        return self.add_weight(
+            name=name,
+            shape=shape,
+            initializer=initializer,
+            trainable=trainable,
+            autocast=False,
+        )
+
+    def _fused(self, inputs, gamma, beta, training):
+        averages = () if training else (self.moving_mean, self.moving_variance)
+        mean, variance = averages or (tf.constant([]), tf.constant([]))
+        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=gamma,
+            offset=beta,
+            mean=tf.convert_to_tensor(mean),
+            variance=tf.convert_to_tensor(variance),
+            epsilon=self.epsilon,
+            exponential_avg_factor=1.0,
+            data_format="NHWC",
+            is_training=bool(training),
+        )
+        return outputs, mean, variance
+
+    def _unfused(self, inputs, gamma, beta, training):
+        mean, variance = self.moving_mean.value, self.moving_variance.value
+        if training:
+            axes = list(range(inputs.shape.rank - 1))
+            mean, variance = tf.nn.moments(inputs, axes)
+        outputs = tf.nn.batch_normalization(
+            inputs, mean, variance, beta, gamma, self.epsilon
+        )
+        return outputs, mean, variance
+
+    def _may_update(self):
+        scopes = getattr(_updating, "scopes", None)
+        return scopes is None or self.path.split("/")[0] in scopes
+
+
+def _is_fused(inputs):
+    return inputs.shape.rank == 4 and inputs.dtype == tf.float32
+
+
+def _decay(inputs, momentum):
+    """Returns 1 - momentum as `tf.layers` rounds it.
+
+    The difference is taken in float32: of rounded numbers in the fused layer, of
+    exact ones in the other. Float64 layers use that float32 number.
+    """
+    one_less = tf.constant(1.0 - momentum, tf.float32)
+    if _is_fused(inputs):
+        one_less = tf.constant(1.0, tf.float32) - tf.constant(
+            momentum, tf.float32
+        )
+    return tf.cast(one_less, inputs.dtype)
+
+
+def _update(average, value, decay):
+    """Subtracts (average - value) * decay from the moving average, in place."""
+    average.assign_sub((average - value) * decay)

@@ -1,0 +1,273 @@
+"""Builds the networks of a GAN and trains them with gradient tapes."""
+
+from typing import Dict, Tuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf2gan import layers, losses
+from tf2gan.checkpoint import Checkpointer
+from tf2gan.common import randomness, specs
+from tf2gan.common.config import TrainConfig
+from tf2gan.common.run import Run
+from tf2gan.common.run_state import check_names_and_shapes
+from tf2gan.common.specs import DISCRIMINATOR, GENERATOR, GanSpec
+from tf2gan.models import get_model
+from tf2gan.optimizers import Adam
+
+
+class Trainer:
+    """A GAN in training: both networks, both optimizers, and their steps.
+
+    Images are arrays [B, height, width, channels] in the spec's range, latents
+    arrays [B, latent_size], both of type `dtype`.
+    """
+
+    def __init__(
+        self, spec: GanSpec, update_ops: str = "source", dtype: str = "float32"
+    ) -> None:
+        """Makes all variables; `initialize` or `load_state` gives them values.
+
+        Args:
+          spec: of the GAN.
+          update_ops: "source" or "scoped"; see `specs.update_scopes`.
+          dtype: "float32" or "float64", of all weights and activations.
+
+        Raises:
+          UserError: if the spec's model or the policy is unknown.
+          RuntimeError: if Keras runs on another backend than TensorFlow.
+        """
+        self.spec = spec
+        self.dtype = dtype
+        # TF1: everything is declared once, in a graph; a session runs parts.
+        # TF2: the networks are objects, and the steps below are functions.
+        _check_backend()
+        self._build_networks()
+        self._build_optimizers(update_ops)
+
+    def _build_networks(self):
+        spec, model = self.spec, get_model(self.spec.name)
+        images = keras.Input(spec.image_shape, dtype=self.dtype, name="images")
+        latent = keras.Input(
+            [spec.latent_size], dtype=self.dtype, name="latent"
+        )
+        generated = model.generator(latent, None, spec)
+        logits = model.discriminator(images, None, spec)
+        self.generator = keras.Model(latent, generated, name=GENERATOR)
+        self.discriminator = keras.Model(images, logits, name=DISCRIMINATOR)
+        discriminator_loss, generator_loss = losses.get_losses(spec.loss)
+        self._discriminator_loss = discriminator_loss
+        self._generator_loss = generator_loss
+
+    def _build_optimizers(self, update_ops):
+        # TF1: the train op runs the moving-average updates that it depends on.
+        # TF2: the layers of the chosen networks update as they are called.
+        self._scopes_d = specs.update_scopes(update_ops, DISCRIMINATOR)
+        self._scopes_g = specs.update_scopes(update_ops, GENERATOR)
+        self.optimizer_d = self._optimizer(self.discriminator)
+        self.optimizer_g = self._optimizer(self.generator)
+
+    def _optimizer(self, network):
+        spec = self.spec
+        optimizer = Adam(
+            spec.learning_rate, spec.beta1, spec.beta2, spec.adam_epsilon
+        )
+        optimizer.build(network.trainable_variables)
+        return optimizer
+
+    @property
+    def global_step(self) -> int:
+        """The number of generator steps done, which is that of iterations."""
+        return int(self.optimizer_g.iterations)
+
+    def variables(self) -> Dict[str, tf.Variable]:
+        """Returns all variables, the optimizers' too, by their names in TF1."""
+        networks = self.generator.variables + self.discriminator.variables
+        named = {variable.path: variable for variable in networks}
+        named.update(
+            _optimizer_variables(self.optimizer_d, self.discriminator, "")
+        )
+        named.update(
+            _optimizer_variables(self.optimizer_g, self.generator, "_1")
+        )
+        named["D_global_step"] = self.optimizer_d.iterations
+        named["G_global_step"] = self.optimizer_g.iterations
+        return {name: variable.value for name, variable in named.items()}
+
+    def initialize(self, seed: int) -> None:
+        """Gives every variable its initial value; the seed decides the kernels'."""
+        # TF1: the values are fed in place of those that the initializers draw.
+        # TF2: variables are assigned to.
+        for name, variable in self.variables().items():
+            if name.endswith("/kernel"):
+                variable.assign(
+                    randomness.glorot_uniform(variable.shape, seed, name)
+                )
+
+    @tf.function(reduce_retracing=True)
+    def discriminator_step(
+        self, images: np.ndarray, latent: np.ndarray
+    ) -> float:
+        """Trains the discriminator once; returns its loss before that."""
+        with layers.update_ops(self._scopes_d):
+            generated = self.generator(latent, training=True)
+            with tf.GradientTape() as tape:
+                real = self.discriminator(images, training=True)
+                fake = self.discriminator(generated, training=True)
+                loss = self._discriminator_loss(real, fake)
+        variables = self.discriminator.trainable_variables
+        self.optimizer_d.apply(tape.gradient(loss, variables), variables)
+        return loss
+
+    @tf.function(reduce_retracing=True)
+    def generator_step(self, images: np.ndarray, latent: np.ndarray) -> float:
+        """Trains the generator once; returns its loss before that.
+
+        Under the policy "source" the images matter too: the discriminator's
+        moving averages are updated with them.
+        """
+        with layers.update_ops(self._scopes_g):
+            if DISCRIMINATOR in self._scopes_g:
+                self.discriminator(images, training=True)
+            with tf.GradientTape() as tape:
+                generated = self.generator(latent, training=True)
+                fake = self.discriminator(generated, training=True)
+                loss = self._generator_loss(fake)
+        variables = self.generator.trainable_variables
+        self.optimizer_g.apply(tape.gradient(loss, variables), variables)
+        return loss
+
+    @tf.function(reduce_retracing=True)
+    def train_step(
+        self, images: np.ndarray, latent: np.ndarray
+    ) -> Tuple[float, float]:
+        """Trains both networks, discriminator first; returns (loss_D, loss_G)."""
+        loss_d = self.discriminator_step(images, latent)
+        return loss_d, self.generator_step(images, latent)
+
+    @tf.function(reduce_retracing=True)
+    def evaluate(
+        self, images: np.ndarray, latent: np.ndarray
+    ) -> Tuple[float, float]:
+        """Returns (loss_D, loss_G) in training mode; changes nothing."""
+        with layers.update_ops([]):
+            generated = self.generator(latent, training=True)
+            real = self.discriminator(images, training=True)
+            fake = self.discriminator(generated, training=True)
+        return self._discriminator_loss(real, fake), self._generator_loss(fake)
+
+    def generate(self, latent: np.ndarray) -> np.ndarray:
+        """Returns images of latents, with the moving averages as statistics."""
+        return self.generator(latent, training=False).numpy()
+
+    def state(self) -> Dict[str, np.ndarray]:
+        """Returns the values of all variables by name."""
+        return {name: v.numpy() for name, v in self.variables().items()}
+
+    def load_state(self, state: Dict[str, np.ndarray]) -> None:
+        """Sets all variables; ValueError unless names and shapes match."""
+        variables = self.variables()
+        check_names_and_shapes(
+            {name: v.shape.as_list() for name, v in variables.items()}, state
+        )
+        for name, variable in variables.items():
+            variable.assign(tf.cast(state[name], variable.dtype))
+
+    def write_summaries(
+        self,
+        writer: tf.summary.SummaryWriter,
+        images: np.ndarray,
+        latent: np.ndarray,
+    ) -> None:
+        """Writes both losses on a batch for TensorBoard, by global step."""
+        loss_d, loss_g = self.evaluate(images, latent)
+        with writer.as_default(step=self.global_step):
+            tf.summary.scalar("loss_D", loss_d)
+            tf.summary.scalar("loss_G", loss_g)
+        writer.flush()
+
+
+def _optimizer_variables(optimizer, network, suffix):
+    """Names slots and powers as TF1 does; its second optimizer's powers end in _1."""
+    named = {
+        "beta1_power" + suffix: optimizer.beta1_power,
+        "beta2_power" + suffix: optimizer.beta2_power,
+    }
+    for variable, m, v in zip(
+        network.trainable_variables, optimizer.m, optimizer.v
+    ):
+        named[variable.path + "/Adam"] = m
+        named[variable.path + "/Adam_1"] = v
+    return named
+
+
+def _check_backend():
+    if keras.config.backend() != "tensorflow":
+        raise RuntimeError(
+            f"Keras runs on the backend '{keras.config.backend()}', tf2gan needs "
+            "TensorFlow; set the environment variable KERAS_BACKEND=tensorflow"
+        )
+
+
+def configure_runtime(config: TrainConfig) -> None:
+    """Sets what holds for the whole process: determinism and TF32."""
+    # TF1: TensorFlow 1.15 reads an environment variable, and knows no TF32.
+    # TF2: both are settings of the library.
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    tf.config.experimental.enable_tensor_float_32_execution(config.tf32)
+    tf.config.run_functions_eagerly(config.run_eagerly)
+
+
+def open_summaries(
+    directory: str, trainer: Trainer
+) -> tf.summary.SummaryWriter:
+    """Opens the logs; iterations that are done again count only once."""
+    return tf.summary.create_file_writer(directory)
+
+
+def train(config: TrainConfig) -> None:
+    """Trains a GAN from start to end, or from its last checkpoint on.
+
+    Raises:
+      UserError: if the configuration, the data or the folder cannot be used.
+      Interrupted: if a signal ended the run; it has been saved.
+    """
+    with Run(config) as run:
+        configure_runtime(config)
+        trainer = Trainer(config.spec(), config.update_ops, config.dtype)
+        checkpointer = Checkpointer(
+            trainer, run.path("checkpoints"), config.keep_checkpoints
+        )
+        trainer.initialize(config.seed)
+        if config.resume and checkpointer.latest():
+            checkpointer.restore()
+        run.start(trainer.global_step)
+        writer = open_summaries(run.path("logs"), trainer)
+        # TF1: each batch is fed to the session.
+        # TF2: a `tf.data` pipeline prepares the next one meanwhile.
+        for images, latent in _pipeline(run):
+            run.record(*trainer.train_step(images, latent))
+            if run.epoch_ended:
+                trainer.write_summaries(writer, images, latent)
+            if run.samples_due:
+                run.save_samples(trainer.generate(run.sample_latents()))
+            if run.checkpoint_due:
+                run.sync()
+                checkpointer.save(run.step)
+            if run.stopping:
+                break
+        writer.close()
+        run.finish()
+
+
+def _pipeline(run):
+    images, latent = run.batches.batch(run.step)
+    return tf.data.Dataset.from_generator(
+        lambda: run.batches.iterate(run.step, run.total_steps),
+        output_signature=(
+            tf.TensorSpec(images.shape, images.dtype),
+            tf.TensorSpec(latent.shape, latent.dtype),
+        ),
+    ).prefetch(tf.data.AUTOTUNE)
