@@ -6,7 +6,7 @@ import sys
 import traceback
 from typing import Callable, Iterator, List
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from tf2gan.common.errors import UserError
 from tf2gan.common.interrupt import Interrupted
@@ -77,6 +77,7 @@ def _start_tensorflow():
 
     if not FLAGS.debug:
         tf.logging.set_verbosity(tf.logging.ERROR)
+        logging.set_verbosity(logging.ERROR)
     if hasattr(
         tf.config, "list_physical_devices"
     ):  # TensorFlow 1.15 does it later

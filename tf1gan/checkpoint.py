@@ -1,10 +1,16 @@
 """Checkpoints of a run: the newest few, each whole or not there at all."""
 
+import os
 from typing import List, Optional
 
 import tensorflow.compat.v1 as tf
 
-from tf2gan.common.run_state import check_finite, unreadable, unwritable
+from tf2gan.common.run_state import (
+    check_finite,
+    missing,
+    unreadable,
+    unwritable,
+)
 
 
 class Checkpointer:
@@ -17,7 +23,10 @@ class Checkpointer:
         self._trainer = trainer
         self._directory = directory
         with trainer.graph.as_default():
-            self._saver = tf.train.Saver(max_to_keep=keep)
+            # Absolute paths would tie a copy of the folder to the original.
+            self._saver = tf.train.Saver(
+                max_to_keep=keep, save_relative_paths=True
+            )
         self._saver.recover_last_checkpoints(self.all())
 
     def save(self, step: int) -> str:
@@ -37,7 +46,7 @@ class Checkpointer:
             with self._trainer.graph.as_default():
                 return self._saver.save(self._trainer.session, prefix, step)
         except (tf.errors.OpError, OSError) as error:
-            raise unwritable(prefix, error) from error
+            raise unwritable("{}-{}".format(prefix, step), error) from error
 
     def restore(self, path: Optional[str] = None) -> None:
         """Sets the trainer's variables from a checkpoint, the latest if None.
@@ -53,10 +62,29 @@ class Checkpointer:
             raise unreadable(path, error) from error
 
     def latest(self) -> Optional[str]:
-        """Returns the path of the newest checkpoint, None if there is none."""
-        return tf.train.latest_checkpoint(self._directory)
+        """Returns the path of the newest checkpoint, None if there is none.
+
+        Raises:
+          UserError: if the folder's index names one that is not there.
+        """
+        paths = self.all()
+        if paths and not os.path.exists(paths[-1] + ".index"):
+            raise missing(paths[-1])
+        return paths[-1] if paths else None
 
     def all(self) -> List[str]:
-        """Returns the paths of all checkpoints, oldest first."""
-        state = tf.train.get_checkpoint_state(self._directory)
-        return list(state.all_model_checkpoint_paths) if state else []
+        """Returns the paths of all checkpoints, oldest first.
+
+        Raises:
+          UserError: if the folder's index is damaged.
+        """
+        index = self._directory + "/checkpoint"
+        if not os.path.exists(index):
+            return []
+        try:
+            state = tf.train.get_checkpoint_state(self._directory)
+        except ValueError as error:
+            raise unreadable(index, error) from error
+        if state is None:
+            raise unreadable(index, ValueError("not an index of checkpoints"))
+        return list(state.all_model_checkpoint_paths)

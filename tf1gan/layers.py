@@ -228,8 +228,8 @@ def _either(training, if_true, if_false):
 def _decay(inputs, momentum, training):
     """Returns 1 - momentum as `tf.layers` rounds it, or 0 outside training.
 
-    The difference is taken in float32: of rounded numbers in the fused layer, of
-    exact ones in the other. Float64 layers use that float32 number.
+    The difference is taken in float32: of rounded numbers in the fused layer,
+    of exact ones in the other. Float64 layers use that float32 number.
     """
     one_less = tf.constant(1.0 - momentum, tf.float32)
     if _is_fused(inputs):
@@ -245,7 +245,7 @@ def _add_update(average, value, decay):
 
     A layer called twice has two updates of one average. The second reads the
     average once the first has run: real images come before generated ones,
-    as in eager code. `tf.layers` leaves that order open, and the outcome varies.
+    as in eager code. `tf.layers` leaves that order open: a race.
     """
     key = "moving_average_updates/" + average.op.name
     with tf.control_dependencies(tf.get_collection(key)):

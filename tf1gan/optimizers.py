@@ -22,7 +22,8 @@ class Adam(tf.train.AdamOptimizer):
         name: str = "Adam",
     ) -> None:
         """Takes the step size, the decay of both moments, and epsilon."""
-        # TF1: the library's own optimizer, its slots named VARIABLE/Adam and
-        # VARIABLE/Adam_1.
-        # TF2: Keras's Adam rounds otherwise; see the twin.
+        # TF1: the library's own optimizer; its slots are named VARIABLE/Adam
+        # and VARIABLE/Adam_1.
+        # TF2: Keras's Adam rounds otherwise (beta^t is a power, epsilon 1e-7);
+        # this one calls the kernel that TF1 called.
         super().__init__(learning_rate, beta1, beta2, epsilon, name=name)

@@ -1,4 +1,4 @@
-"""Builds the graph of a GAN and trains it in a session."""
+"""Trains a GAN: its networks, its train steps and the loop around them."""
 
 import os
 from typing import Dict, Tuple
@@ -43,6 +43,7 @@ class Trainer:
         # TF2: the networks are objects, and the steps below are functions.
         self.graph = tf.Graph()
         with self.graph.as_default():
+            tf.set_random_seed(0)  # asked for by --deterministic; never used
             self._build_networks()
             self._build_train_ops(update_ops)
             self._build_summaries()
@@ -107,7 +108,7 @@ class Trainer:
             return {v.op.name: v for v in tf.global_variables()}
 
     def initialize(self, seed: int) -> None:
-        """Gives every variable its initial value; the seed decides the kernels'."""
+        """Gives every variable its initial value; kernels follow the seed."""
         # TF1: the values are fed in place of those that the initializers draw.
         # TF2: variables are assigned to.
         values = {
@@ -142,7 +143,7 @@ class Trainer:
     def train_step(
         self, images: np.ndarray, latent: np.ndarray
     ) -> Tuple[float, float]:
-        """Trains both networks, discriminator first; returns (loss_D, loss_G)."""
+        """Trains discriminator, then generator; returns (loss_D, loss_G)."""
         loss_d = self.discriminator_step(images, latent)
         return loss_d, self.generator_step(images, latent)
 
@@ -199,7 +200,7 @@ class Trainer:
 
 
 def _initial_value(variable):
-    """Returns the tensor that the variable's initializer assigns, to feed it."""
+    """Returns the tensor that the variable's initializer assigns."""
     return variable.initializer.inputs[1]
 
 
@@ -210,17 +211,22 @@ def configure_runtime(config: TrainConfig) -> None:
     if tf.version.VERSION.startswith("1."):
         os.environ["TF_DETERMINISTIC_OPS"] = str(int(config.deterministic))
         return
+    from tensorflow import config as settings  # not all are in compat.v1
+
     if config.deterministic:
-        tf.config.experimental.enable_op_determinism()
-    tf.config.experimental.enable_tensor_float_32_execution(config.tf32)
+        settings.experimental.enable_op_determinism()
+    settings.experimental.enable_tensor_float_32_execution(config.tf32)
 
 
 def open_summaries(directory: str, trainer: Trainer) -> tf.summary.FileWriter:
     """Opens the logs; iterations that are done again count only once."""
+    # TF1: a session's start in the log hides what an earlier one wrote beyond.
+    # TF2: the same, in a file by itself: the new writer has no such record.
+    first = trainer.global_step + 1
     with trainer.graph.as_default():
+        start = tf.SessionLog(status=tf.SessionLog.START)
         writer = tf.summary.FileWriter(directory, trainer.graph)
-    start = tf.SessionLog(status=tf.SessionLog.START)
-    writer.add_session_log(start, trainer.global_step + 1)
+        writer.add_session_log(start, first)
     return writer
 
 

@@ -1,10 +1,19 @@
 """Checkpoints of a run: the newest few, each whole or not there at all."""
 
+import os
 from typing import List, Optional
 
 import tensorflow as tf
 
-from tf2gan.common.run_state import check_finite, unreadable, unwritable
+from tf2gan.common.run_state import (
+    check_finite,
+    missing,
+    unreadable,
+    unwritable,
+)
+
+# A file that ends too early is an IndexError; all others are TensorFlow's own.
+_UNREADABLE = (tf.errors.OpError, ValueError, AssertionError, IndexError)
 
 
 class Checkpointer:
@@ -17,6 +26,7 @@ class Checkpointer:
         self._trainer = trainer
         self._directory = directory
         self._checkpoint = tf.train.Checkpoint(**trainer.variables())
+        self.latest()  # raises before the manager overlooks a damaged index
         self._manager = tf.train.CheckpointManager(
             self._checkpoint, directory, keep or None, checkpoint_name="model"
         )
@@ -37,7 +47,7 @@ class Checkpointer:
         try:
             return self._manager.save(checkpoint_number=step)
         except (tf.errors.OpError, OSError) as error:
-            raise unwritable(prefix, error) from error
+            raise unwritable("{}-{}".format(prefix, step), error) from error
 
     def restore(self, path: Optional[str] = None) -> None:
         """Sets the trainer's variables from a checkpoint, the latest if None.
@@ -47,15 +57,36 @@ class Checkpointer:
         """
         path = path or self.latest()
         try:
+            # The manager's counter exists once it is asked for.
+            self._checkpoint.save_counter  # noqa: B018
             self._checkpoint.read(path).assert_consumed()
-        except (tf.errors.OpError, ValueError, AssertionError) as error:
+        except _UNREADABLE as error:
             raise unreadable(path, error) from error
 
     def latest(self) -> Optional[str]:
-        """Returns the path of the newest checkpoint, None if there is none."""
-        return tf.train.latest_checkpoint(self._directory)
+        """Returns the path of the newest checkpoint, None if there is none.
+
+        Raises:
+          UserError: if the folder's index names one that is not there.
+        """
+        paths = self.all()
+        if paths and not os.path.exists(paths[-1] + ".index"):
+            raise missing(paths[-1])
+        return paths[-1] if paths else None
 
     def all(self) -> List[str]:
-        """Returns the paths of all checkpoints, oldest first."""
-        state = tf.train.get_checkpoint_state(self._directory)
-        return list(state.all_model_checkpoint_paths) if state else []
+        """Returns the paths of all checkpoints, oldest first.
+
+        Raises:
+          UserError: if the folder's index is damaged.
+        """
+        index = self._directory + "/checkpoint"
+        if not os.path.exists(index):
+            return []
+        try:
+            state = tf.train.get_checkpoint_state(self._directory)
+        except ValueError as error:
+            raise unreadable(index, error) from error
+        if state is None:
+            raise unreadable(index, ValueError("not an index of checkpoints"))
+        return list(state.all_model_checkpoint_paths)

@@ -21,9 +21,9 @@ _updating = threading.local()
 def update_ops(scopes: Sequence[str]) -> Iterator[None]:
     """Chooses the moving-average updates of the networks named in `scopes`.
 
-    While entered, a `BatchNormalization` that is called for training updates its
-    moving averages only if its path begins with one of the scopes. Outside, all
-    of them do. What is traced by `tf.function` keeps what held at its tracing.
+    While entered, a `BatchNormalization` that is called for training updates
+    its moving averages only if its path begins with one of the scopes. Outside,
+    all of them do. A `tf.function` keeps what held when it was traced.
     """
     # TF1: updates are operations that somebody must run.
     # TF2: a layer updates when it is called; `scopes` says which may.
@@ -172,9 +172,9 @@ class BatchNormalization(keras.layers.Layer):
     """Keras batch normalization with the arithmetic of `tf.layers`.
 
     It differs from `keras.layers.BatchNormalization` in three ways: the moving
-    variance of the fused kernel has Bessel's correction, the weight of a new value
-    is rounded as TF1 rounded it, and `trainable = False` freezes gamma and beta but
-    does not put the layer into inference mode.
+    variance of the fused kernel has Bessel's correction, the weight of a new
+    value is rounded as TF1 rounded it, and `trainable = False` freezes gamma
+    and beta but does not put the layer into inference mode.
     """
 
     def __init__(
@@ -185,7 +185,7 @@ class BatchNormalization(keras.layers.Layer):
         scale: bool = True,
         **kwargs,
     ) -> None:
-        """Takes the arguments of `batch_normalization`, then those of any layer."""
+        """Takes arguments of `batch_normalization` and of any Keras layer."""
         super().__init__(**kwargs)
         self.momentum = momentum
         self.epsilon = epsilon
@@ -193,7 +193,7 @@ class BatchNormalization(keras.layers.Layer):
         self.scale = scale
 
     def build(self, input_shape: Sequence[Optional[int]]) -> None:
-        """Makes gamma, beta, moving_mean and moving_variance, each [channels]."""
+        """Makes gamma, beta and the two moving averages, each [channels]."""
         shape = (input_shape[-1],)
         if self.scale:
             self.gamma = self._variable("gamma", shape, "ones")
@@ -207,7 +207,7 @@ class BatchNormalization(keras.layers.Layer):
     def call(
         self, inputs: tf.Tensor, training: Optional[bool] = None
     ) -> tf.Tensor:
-        """Normalizes inputs [B, ..., channels] as `batch_normalization` says."""
+        """Normalizes [B, ..., channels] as `batch_normalization` says."""
         inputs = tf.convert_to_tensor(inputs)
         shape, dtype = self.moving_mean.shape, self.moving_mean.dtype
         gamma = self.gamma if self.scale else tf.ones(shape, dtype)
@@ -282,8 +282,8 @@ def _is_fused(inputs):
 def _decay(inputs, momentum):
     """Returns 1 - momentum as `tf.layers` rounds it.
 
-    The difference is taken in float32: of rounded numbers in the fused layer, of
-    exact ones in the other. Float64 layers use that float32 number.
+    The difference is taken in float32: of rounded numbers in the fused layer,
+    of exact ones in the other. Float64 layers use that float32 number.
     """
     one_less = tf.constant(1.0 - momentum, tf.float32)
     if _is_fused(inputs):

@@ -29,7 +29,8 @@ def cross_entropy_discriminator(
 def cross_entropy_generator(fake_logits: tf.Tensor) -> tf.Tensor:
     """Asks the generator for images that the discriminator takes for real.
 
-    It is -log D(G(z)), which Goodfellow et al. (2014) recommend for its gradients.
+    It is -log D(G(z)), which Goodfellow et al. (2014) recommend because its
+    gradients do not vanish.
     """
     return sigmoid_cross_entropy(fake_logits, 1.0)
 

@@ -27,17 +27,17 @@ class Adam(keras.optimizers.Optimizer):
         **kwargs,
     ) -> None:
         """Takes the step size, the decay of both moments, and epsilon."""
-        # TF1: the library's own optimizer, its slots named VARIABLE/Adam and
-        # VARIABLE/Adam_1.
-        # TF2: Keras's Adam rounds otherwise (its beta^t is a power, its epsilon
-        # 1e-7); this one calls the kernel that TF1 called.
+        # TF1: the library's own optimizer; its slots are named VARIABLE/Adam
+        # and VARIABLE/Adam_1.
+        # TF2: Keras's Adam rounds otherwise (beta^t is a power, epsilon 1e-7);
+        # this one calls the kernel that TF1 called.
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         self.beta1 = beta1
         self.beta2 = beta2
         self.epsilon = epsilon
 
     def build(self, variables: List[keras.Variable]) -> None:
-        """Makes the slots m and v of each variable, and the powers of the betas."""
+        """Makes each variable's slots m and v, and the powers of the betas."""
         if self.built:
             return
         super().build(variables)
@@ -78,7 +78,7 @@ class Adam(keras.optimizers.Optimizer):
         grads: Sequence[tf.Tensor],
         trainable_variables: Optional[Sequence[keras.Variable]] = None,
     ) -> None:
-        """Updates every variable, then the powers of the betas, once per step."""
+        """Updates every variable, then, once, the powers of the betas."""
         super().apply(grads, trainable_variables)
         self.beta1_power.assign(self.beta1_power * self.beta1)
         self.beta2_power.assign(self.beta2_power * self.beta2)

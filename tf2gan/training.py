@@ -1,4 +1,4 @@
-"""Builds the networks of a GAN and trains them with gradient tapes."""
+"""Trains a GAN: its networks, its train steps and the loop around them."""
 
 from typing import Dict, Tuple
 
@@ -96,7 +96,7 @@ class Trainer:
         return {name: variable.value for name, variable in named.items()}
 
     def initialize(self, seed: int) -> None:
-        """Gives every variable its initial value; the seed decides the kernels'."""
+        """Gives every variable its initial value; kernels follow the seed."""
         # TF1: the values are fed in place of those that the initializers draw.
         # TF2: variables are assigned to.
         for name, variable in self.variables().items():
@@ -142,7 +142,7 @@ class Trainer:
     def train_step(
         self, images: np.ndarray, latent: np.ndarray
     ) -> Tuple[float, float]:
-        """Trains both networks, discriminator first; returns (loss_D, loss_G)."""
+        """Trains discriminator, then generator; returns (loss_D, loss_G)."""
         loss_d = self.discriminator_step(images, latent)
         return loss_d, self.generator_step(images, latent)
 
@@ -189,7 +189,7 @@ class Trainer:
 
 
 def _optimizer_variables(optimizer, network, suffix):
-    """Names slots and powers as TF1 does; its second optimizer's powers end in _1."""
+    """Names slots and powers as TF1 does, by order of the optimizers."""
     named = {
         "beta1_power" + suffix: optimizer.beta1_power,
         "beta2_power" + suffix: optimizer.beta2_power,
@@ -205,8 +205,8 @@ def _optimizer_variables(optimizer, network, suffix):
 def _check_backend():
     if keras.config.backend() != "tensorflow":
         raise RuntimeError(
-            f"Keras runs on the backend '{keras.config.backend()}', tf2gan needs "
-            "TensorFlow; set the environment variable KERAS_BACKEND=tensorflow"
+            f"Keras runs on the backend '{keras.config.backend()}', tf2gan "
+            "needs TensorFlow; set KERAS_BACKEND=tensorflow"
         )
 
 
@@ -224,6 +224,14 @@ def open_summaries(
     directory: str, trainer: Trainer
 ) -> tf.summary.SummaryWriter:
     """Opens the logs; iterations that are done again count only once."""
+    # TF1: a session's start in the log hides what an earlier one wrote beyond.
+    # TF2: the same, in a file by itself: the new writer has no such record.
+    first = trainer.global_step + 1
+    with tf.Graph().as_default():
+        start = tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START)
+        log = tf.compat.v1.summary.FileWriter(directory)
+        log.add_session_log(start, first)
+        log.close()
     return tf.summary.create_file_writer(directory)
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import typing
 from typing import Any, Dict, Optional
 
 from tf2gan.common import specs
@@ -85,11 +86,11 @@ class TrainConfig:
         _require_at_least("keep_checkpoints", self.keep_checkpoints, 0)
         if not 0 <= self.seed < 2**63:
             raise UserError("--seed={} is not in [0, 2**63)".format(self.seed))
-        if not 0 < self.learning_rate < float("inf"):
+        # Beyond these powers float32 has only zero and infinity.
+        if not 2.0**-126 <= self.learning_rate < 2.0**128:
             raise UserError(
-                "--learning_rate={} is not a positive number".format(
-                    self.learning_rate
-                )
+                "--learning_rate={} is not a positive number that float32 "
+                "holds".format(self.learning_rate)
             )
         if not 0 <= self.beta1 < 1:
             raise UserError("--beta1={} is not in [0, 1)".format(self.beta1))
@@ -145,20 +146,35 @@ def read_config(path: str) -> Dict[str, Any]:
             content = json.load(file)
     except (OSError, ValueError) as error:
         raise UserError(
-            "cannot read the run's configuration '{}': {}".format(path, error)
+            "cannot read the run's configuration '{}': {}; put the file back, or "
+            "name another folder".format(path, error)
         ) from error
-    missing = [name for name in TRAJECTORY if name not in _keys(content)]
-    if missing:
+    problem = _find_problem(content)
+    if problem:
         raise UserError(
-            "'{}' is not the configuration of a run: no '{}' in it".format(
-                path, missing[0]
-            )
+            "'{}' is not the configuration of a run: {}; put the file back, or "
+            "name another folder".format(path, problem)
         )
     return content
 
 
-def _keys(content):
-    return content if isinstance(content, dict) else {}
+def _find_problem(content):
+    """Says what is wrong with the JSON of a configuration; None if nothing is."""
+    if not isinstance(content, dict):
+        return "it holds no settings"
+    for name in TRAJECTORY:
+        if name not in content:
+            return "it has no '{}'".format(name)
+    for name, hint in typing.get_type_hints(TrainConfig).items():
+        kinds = getattr(hint, "__args__", (hint,))
+        if name in content and not _is_one_of(content[name], kinds):
+            return "its '{}' is {!r:.40}".format(name, content[name])
+    return None
+
+
+def _is_one_of(value, kinds):
+    # Not isinstance: to Python True is an int.
+    return type(value) in kinds or (type(value) is int and float in kinds)
 
 
 def resume_config(framework: str, output_dir: str, given: Dict[str, Any]):
@@ -182,14 +198,37 @@ def resume_config(framework: str, output_dir: str, given: Dict[str, Any]):
     saved = read_config(path)
     for name, value in dict(given, framework=framework).items():
         if name in TRAJECTORY and saved[name] != value:
+            advice = "leave out --" + name
+            if name == "framework":
+                advice = "use scripts/train_{}.py".format(saved[name])
             raise UserError(
                 "cannot resume '{0}' with another {1}: the run has {1}={2}, asked "
-                "for was {1}={3}".format(output_dir, name, saved[name], value)
+                "for was {1}={3}; {4}".format(
+                    output_dir, name, saved[name], value, advice
+                )
             )
     fields = {field.name for field in dataclasses.fields(TrainConfig)}
     settings = {name: saved[name] for name in fields & set(saved)}
     settings.update(given, output_dir=output_dir, resume=True, overwrite=False)
-    try:
-        return TrainConfig(**settings)
-    except TypeError as error:
-        raise UserError("'{}' is damaged: {}".format(path, error)) from error
+    return TrainConfig(**settings)
+
+
+def finished_config(framework: str, run_dir: str) -> TrainConfig:
+    """Returns the configuration of the run in a folder, to sample from it.
+
+    Raises:
+      UserError: if the folder holds no run, or one of the other framework.
+    """
+    path = os.path.join(run_dir, "config.json")
+    if not os.path.exists(path):
+        raise UserError(
+            "no run in '{}': it has no config.json; name the --output_dir of a "
+            "training run".format(run_dir)
+        )
+    trained_by = read_config(path)["framework"]
+    if trained_by != framework:
+        raise UserError(
+            "the run in '{0}' was trained by {1}; use "
+            "scripts/sample_{1}.py".format(run_dir, trained_by)
+        )
+    return resume_config(framework, run_dir, {})

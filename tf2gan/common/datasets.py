@@ -1,6 +1,7 @@
 """Data sets as one array of images, and the batches that a seed makes of them."""
 
 import os
+import zipfile
 import zlib
 from typing import Iterator, Optional, Tuple
 
@@ -104,7 +105,7 @@ def _load_pixels(dataset, spec, data_dir):
         )
     if os.path.isdir(dataset):
         return _load_folder(dataset, spec.image_shape)
-    if dataset.endswith(".npz"):
+    if dataset.endswith(".npz") and os.path.exists(dataset):
         return _load_npz(dataset)
     raise UserError(
         "unknown data set '{}': expected one of {}, the path of an existing .npz "
@@ -143,6 +144,9 @@ def _load_from_keras(dataset):
 def _load_npz(path):
     """Takes the array named `x_train` or `images`, or the only one there is."""
     try:
+        # NumPy takes a file that is no archive for a pickle, and says so.
+        if not zipfile.is_zipfile(path):
+            raise ValueError("it is no zip archive, or a part of one")
         with np.load(path, allow_pickle=False) as archive:
             names = archive.files
             known = [name for name in ("x_train", "images") if name in names]
@@ -168,13 +172,21 @@ def _load_npz(path):
 
 
 def _check_pixels(path, pixels):
+    if not isinstance(pixels, np.ndarray):  # a file in the archive, but no .npy
+        raise UserError(
+            "'{}' holds no array of images; save one with numpy.savez".format(
+                path
+            )
+        )
     if pixels.dtype == np.uint8:
         return pixels
     if pixels.dtype.kind == "f":
         if pixels.size and not (np.min(pixels) >= 0 and np.max(pixels) <= 1):
             raise UserError(
-                "floating-point images in '{}' go from {:g} to {:g}; scale them "
-                "to [0, 1]".format(path, np.min(pixels), np.max(pixels))
+                "floating-point images in '{}' go from {:g} to {:g}; all values "
+                "must lie in [0, 1]".format(
+                    path, np.min(pixels), np.max(pixels)
+                )
             )
         return pixels.astype(np.float32)
     raise UserError(
@@ -255,7 +267,9 @@ class Batches:
         if not available:
             raise UserError(
                 "data set '{}' has {} images, less than one batch of {}; lower "
-                "--batch_size".format(images.name, len(images), batch_size)
+                "--batch_size, or name a larger --dataset".format(
+                    images.name, len(images), batch_size
+                )
             )
         if steps_per_epoch is not None and steps_per_epoch > available:
             raise UserError(

@@ -1,5 +1,6 @@
 """The CSV of the losses of every iteration, exact and without gap or double."""
 
+import contextlib
 import csv
 import os
 from typing import Dict, List
@@ -45,8 +46,9 @@ class LossesFile:
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Closes the file."""
-        self._file.close()
+        """Closes the file; rows that found no room are lost, as was said then."""
+        with contextlib.suppress(OSError):
+            self._file.close()
 
 
 def _end_of_row(path, rows):
@@ -56,17 +58,35 @@ def _end_of_row(path, rows):
             lines = [file.readline() for _ in range(rows + 1)]
     except OSError as error:
         raise UserError(
-            "cannot read the losses '{}' of the run: {}".format(path, error)
+            "cannot read the losses '{}' of the run: {}; put the file back, or "
+            "start again with --overwrite".format(path, error)
         ) from error
     for step, line in enumerate(lines):
-        begins = b"%d," % step if step else ",".join(HEADER).encode() + b"\n"
-        if not (line.startswith(begins) and line.endswith(b"\n")):
+        if not _is_row(step, line):
             raise UserError(
                 "'{}' breaks off or is damaged at iteration {}, but the checkpoint is "
                 "of iteration {}; put the file back, or start again with "
                 "--overwrite".format(path, step, rows)
             )
     return sum(map(len, lines))
+
+
+def _is_row(step, line):
+    """Tells whether a line, in bytes, is the row of an iteration; 0 is the header."""
+    if not step:
+        return line == ",".join(HEADER).encode() + b"\n"
+    cells = line.split(b",")
+    try:
+        numbers = [int(cell) for cell in cells[:2]] + [
+            float(cell) for cell in cells[2:]
+        ]
+    except ValueError:
+        return False
+    return (
+        len(numbers) == len(HEADER)
+        and numbers[0] == step
+        and line.endswith(b"\n")
+    )
 
 
 def read_losses(path: str) -> Dict[str, List[float]]:

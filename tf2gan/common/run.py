@@ -21,6 +21,7 @@ from tf2gan.common.errors import DivergenceError, UserError
 from tf2gan.common.interrupt import Interrupted, StopRequest
 from tf2gan.common.losses_file import LossesFile
 from tf2gan.common.progress import Progress
+from tf2gan.common.run_state import unwritable
 
 SAMPLES_PER_ROW = 10
 LOSSES_REMEMBERED = 5
@@ -62,7 +63,8 @@ class Run:
         self.step = 0
         self._recent = []
         self._exit = contextlib.ExitStack()
-        self._claim_folder(loaded.digest())
+        self._digest = loaded.digest()
+        self._claim_folder()
 
     def path(self, name: str) -> str:
         """Returns the path of `name` in the run's folder."""
@@ -88,8 +90,11 @@ class Run:
                 "--epochs to go on".format(self.config.output_dir, step)
             )
         self.step = step
-        self._losses = LossesFile(self.path("losses.csv"), step)
+        with _writing(self.path("losses.csv")):
+            self._losses = LossesFile(self.path("losses.csv"), step)
         self._exit.callback(self._losses.close)
+        with _writing(self.path("config.json")):
+            self._write_config()
         self._progress = Progress(
             step, self.total_steps, self.batches.steps_per_epoch
         )
@@ -107,14 +112,8 @@ class Run:
         step, loss_d, loss_g = self.step + 1, float(loss_d), float(loss_g)
         if not (math.isfinite(loss_d) and math.isfinite(loss_g)):
             raise DivergenceError(self._divergence(step, loss_d, loss_g))
-        try:
+        with _writing(self._losses.path):
             self._losses.append(step, self._epoch(step), loss_d, loss_g)
-        except OSError as error:
-            raise UserError(
-                "cannot write '{}': {}; make room, then go on with --resume".format(
-                    self._losses.path, error.strerror
-                )
-            ) from error
         self.step = step
         self._recent = self._recent[1 - LOSSES_REMEMBERED :] + [
             (loss_d, loss_g)
@@ -163,7 +162,8 @@ class Run:
 
     def sync(self) -> None:
         """Brings the losses to the disk, so that no checkpoint is ahead of them."""
-        self._losses.sync()
+        with _writing(self._losses.path):
+            self._losses.sync()
 
     def sample_latents(self) -> np.ndarray:
         """Returns latents [20, size]: ten random ones, then a walk of ten."""
@@ -182,7 +182,9 @@ class Run:
             samples, SAMPLES_PER_ROW, self.spec.image_range
         )
         name = "epoch{:03d}.png".format(self._epoch(self.step))
-        images.save_png(os.path.join(self.path("samples"), name), grid)
+        path = os.path.join(self.path("samples"), name)
+        with _writing(path):
+            images.save_png(path, grid)
 
     def finish(self) -> None:
         """Says how the run ended and draws the curves.
@@ -190,9 +192,11 @@ class Run:
         Raises:
           Interrupted: if a signal ended it.
         """
-        plots.plot_losses(
-            {self.config.framework: self._losses.path}, self.path("losses.png")
-        )
+        with _writing(self.path("losses.png")):
+            plots.plot_losses(
+                {self.config.framework: self._losses.path},
+                self.path("losses.png"),
+            )
         if self.stopping and self.step < self.total_steps:
             raise Interrupted(
                 self._stop.signal_number,
@@ -210,18 +214,16 @@ class Run:
     def _epoch(self, step):
         return -(-step // self.batches.steps_per_epoch)
 
-    def _claim_folder(self, digest):
-        folder, config_path = self.config.output_dir, self.path("config.json")
+    def _claim_folder(self):
+        folder = self.config.output_dir
         try:
             os.makedirs(folder, exist_ok=True)
             held = set(os.listdir(folder)) - {LOCK_NAME, "config.json.part"}
-            self._check_folder(held, config_path, digest)
+            self._check_folder(held)
             self._lock(os.path.join(folder, LOCK_NAME))
             if not self.config.resume:
                 _remove_results(folder)
-            config_lib.write_config(
-                config_path, self.config, images_digest=digest
-            )
+                self._write_config()
             for name in ("checkpoints", "logs", "samples"):
                 os.makedirs(self.path(name), exist_ok=True)
         except OSError as error:
@@ -231,10 +233,15 @@ class Run:
                 )
             ) from error
 
-    def _check_folder(self, held, config_path, digest):
-        folder = self.config.output_dir
+    def _write_config(self):
+        config_lib.write_config(
+            self.path("config.json"), self.config, images_digest=self._digest
+        )
+
+    def _check_folder(self, held):
+        folder, config_path = self.config.output_dir, self.path("config.json")
         if self.config.resume:
-            _check_digest(self.config, config_path, digest)
+            _check_digest(self.config, config_path, self._digest)
         elif held and "config.json" not in held:
             raise UserError(
                 "--output_dir '{}' holds other files ({}) and no run; name another "
@@ -247,6 +254,9 @@ class Run:
                     folder
                 )
             )
+        elif held:
+            # Many programs have a config.json; nothing of theirs is replaced.
+            config_lib.read_config(config_path)
 
     def _lock(self, path):
         """Keeps a second process out; the lock ends with this process."""
@@ -262,6 +272,15 @@ class Run:
                 "another process is training in '{}'; wait for it, or name another "
                 "--output_dir".format(self.config.output_dir)
             ) from error
+
+
+@contextlib.contextmanager
+def _writing(path):
+    """Makes of a full disk, and its like, an error that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise unwritable(path, error) from error
 
 
 def _check_digest(config, config_path, digest):

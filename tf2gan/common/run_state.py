@@ -1,5 +1,6 @@
 """Checks of a run's variables, and the errors of its checkpoints."""
 
+import re
 from typing import Dict, Sequence
 
 import numpy as np
@@ -40,10 +41,11 @@ def check_finite(state: Dict[str, np.ndarray], step: int) -> None:
 
 
 def unwritable(path: str, error: Exception) -> UserError:
-    """Returns the error of a checkpoint that cannot be written."""
+    """Returns the error of a file of the run that cannot be written."""
     return UserError(
-        "cannot write the checkpoint '{}': {}; make room, then go on with "
-        "--resume".format(path, _first_line(error))
+        "cannot write '{}': {}; make room, then go on with --resume".format(
+            path, _reason(error)
+        )
     )
 
 
@@ -51,10 +53,25 @@ def unreadable(path: str, error: Exception) -> UserError:
     """Returns the error of a checkpoint that cannot be restored."""
     return UserError(
         "cannot restore the checkpoint '{}': {}; it is damaged or of another "
-        "model".format(path, _first_line(error))
+        "model, put its files back or train again".format(path, _reason(error))
     )
 
 
-def _first_line(error):
+def missing(path: str) -> UserError:
+    """Returns the error of a checkpoint that the folder's index names in vain."""
+    return UserError(
+        "the checkpoint '{}' is missing, though the file 'checkpoint' beside it "
+        "names it; put its files back or train again".format(path)
+    )
+
+
+def _reason(error):
+    """Returns the line of a framework's error that says what happened."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:300] if lines else type(error).__name__
+    first = 0
+    for number, line in enumerate(lines[:-1], start=1):
+        # What comes before tells where in the code the graph was built.
+        if line.startswith("Node: ") or line.endswith("Original error:"):
+            first = number
+    line = lines[first] if lines else type(error).__name__
+    return re.sub(r"{{.*?}} | \[Op:.*\]", "", line)[:300]

@@ -1,0 +1,104 @@
+"""What several tests share: the scripts, run here or apart, and tiny data sets."""
+
+import dataclasses
+import importlib
+import io
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+from absl import flags
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPTS = ROOT / "scripts"
+SIDES = ("tf1", "tf2")
+
+# Two iterations of four images, in the current folder.
+TINY_RUN = (
+    "--dataset=tiny.npz",
+    "--output_dir=run",
+    "--batch_size=4",
+    "--steps_per_epoch=2",
+    "--epochs=1",
+)
+
+
+@dataclasses.dataclass
+class Outcome:
+    """How a script ended."""
+
+    status: int
+    out: str
+    err: str
+
+
+def run_script(name, *arguments, cwd):
+    """Runs `name`.py as a process of its own."""
+    environment = dict(os.environ, PYTHONPATH=str(ROOT))
+    # The scripts must be quiet by themselves.
+    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
+    done = subprocess.run(
+        [sys.executable, str(SCRIPTS / (name + ".py")), *arguments],
+        cwd=str(cwd),
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+        timeout=300,
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def call_script(name, *arguments):
+    """Runs `name`.py in this process, which saves the start; returns its status."""
+    script = _import_script(name)
+    command_line = sys.modules["command_line"]
+    with mock.patch.object(sys, "argv", [name + ".py", *arguments]):
+        try:
+            command_line.run(script.main)
+        except SystemExit as end:
+            return end.code or 0
+    raise AssertionError("a script ends in sys.exit")
+
+
+def _import_script(name):
+    """Imports a script anew, so that no flag has a value or is defined twice."""
+    defined = flags.FLAGS.flags_by_module_dict()
+    for path in SCRIPTS.glob("*.py"):
+        sys.modules.pop(path.stem, None)
+        for flag in defined.get(path.stem, []):
+            if flag.name in flags.FLAGS:
+                delattr(flags.FLAGS, flag.name)
+    with mock.patch.object(sys, "path", [str(SCRIPTS), *sys.path]):
+        return importlib.import_module(name)
+
+
+def tiny_images(count=8, seed=0):
+    """Returns uint8 images [count, 28, 28] of noise."""
+    random = np.random.RandomState(seed)
+    return random.randint(0, 256, [count, 28, 28]).astype(np.uint8)
+
+
+def npz_bytes(**arrays):
+    """Returns the content of an .npz file."""
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+def idx_bytes(images, magic=0x803, shape=None):
+    """Returns the content of an IDX file, whose header may lie about the shape."""
+    header = struct.pack(">4I", magic, *(shape or images.shape))
+    return header + images.tobytes()
+
+
+def write_files(folder, files):
+    """Writes a dictionary of paths and their content, in bytes."""
+    for name, content in files.items():
+        path = Path(folder, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)

@@ -1,0 +1,18 @@
+"""Draws pictures from the checkpoints of a run of train_tf2.py.
+
+python scripts/sample_tf2.py --run_dir=runs/tf2 --kind=walk
+"""
+
+import command_line
+import sample_flags
+
+
+def main() -> None:
+    """Restores the generator and draws."""
+    from tf2gan.sampling import Sampler
+
+    sample_flags.draw(Sampler(sample_flags.run_dir("tf2")), "tf2")
+
+
+if __name__ == "__main__":
+    command_line.run(main)
