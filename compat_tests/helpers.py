@@ -15,7 +15,8 @@ from absl import flags
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = ROOT / "scripts"
-SIDES = ("tf1", "tf2")
+# TensorFlow 1.15 needs Python 3.7 and has the first side only.
+SIDES = ("tf1", "tf2") if sys.version_info >= (3, 9) else ("tf1",)
 
 # Two iterations of four images, in the current folder.
 TINY_RUN = (
@@ -36,18 +37,21 @@ class Outcome:
     err: str
 
 
+def environment():
+    """Returns that of a script: this checkout, which must be quiet by itself."""
+    variables = dict(os.environ, PYTHONPATH=str(ROOT))
+    variables.pop("TF_CPP_MIN_LOG_LEVEL", None)
+    return variables
+
+
 def run_script(name, *arguments, cwd):
     """Runs `name`.py as a process of its own."""
-    environment = dict(os.environ, PYTHONPATH=str(ROOT))
-    # The scripts must be quiet by themselves.
-    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
     done = subprocess.run(
         [sys.executable, str(SCRIPTS / (name + ".py")), *arguments],
         cwd=str(cwd),
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        universal_newlines=True,
+        env=environment(),
+        capture_output=True,
+        text=True,
         timeout=300,
     )
     return Outcome(done.returncode, done.stdout, done.stderr)

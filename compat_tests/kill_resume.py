@@ -6,6 +6,7 @@ that was left alone: the losses, the weights and the pictures must be the same b
 
 import argparse
 import filecmp
+import os
 import pathlib
 import random
 import subprocess
@@ -13,7 +14,8 @@ import sys
 import tempfile
 import time
 
-SCRIPTS = pathlib.Path(__file__).parent.parent / "scripts"
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+ENVIRONMENT = dict(os.environ, PYTHONPATH=str(ROOT))
 STEPS_PER_EPOCH = 5
 EPOCHS = 8
 SETTINGS = [
@@ -36,7 +38,7 @@ def kill_and_resume(side, kills, folder, seed=0, python=sys.executable):
       RuntimeError: if a run fails.
     """
     moments = random.Random(seed)
-    command = [python, str(SCRIPTS / f"train_{side}.py")]
+    command = [python, str(ROOT / "scripts" / f"train_{side}.py")]
     whole, killed = folder / "whole", folder / "killed"
     _finish(command + SETTINGS + [f"--output_dir={whole}"])
     report = []
@@ -78,7 +80,11 @@ def _arguments(folder):
 
 def _finish(command):
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=LONGEST_RUN
+        command,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=LONGEST_RUN,
     )
     if done.returncode:
         raise RuntimeError(f"{command} failed: {done.stderr}")
@@ -87,7 +93,7 @@ def _finish(command):
 def _kill(command, folder, rows, pause):
     """Kills the run some time after it has booked more than `rows` iterations."""
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     end = time.monotonic() + LONGEST_RUN
     while (

@@ -5,7 +5,6 @@ import pathlib
 import re
 
 import pytest
-
 import twins
 
 ROOT = pathlib.Path(__file__).parent.parent

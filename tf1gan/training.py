@@ -13,7 +13,7 @@ from tf1gan.optimizers import Adam
 from tf2gan.common import randomness, specs
 from tf2gan.common.config import TrainConfig
 from tf2gan.common.run import Run
-from tf2gan.common.run_state import check_names_and_shapes
+from tf2gan.common.run_state import check_names_and_shapes, unwritable
 from tf2gan.common.specs import DISCRIMINATOR, GENERATOR, GanSpec
 
 
@@ -185,8 +185,11 @@ class Trainer:
     ) -> None:
         """Writes both losses on a batch for TensorBoard, by global step."""
         summaries = self._run(self._summaries, self._feed(images, latent, True))
-        writer.add_summary(summaries, self.global_step)
-        writer.flush()
+        try:
+            writer.add_summary(summaries, self.global_step)
+            writer.flush()
+        except tf.errors.OpError as error:
+            raise unwritable(writer.get_logdir(), error) from error
 
     def _feed(self, images, latent, is_training):
         return {
@@ -223,10 +226,18 @@ def open_summaries(directory: str, trainer: Trainer) -> tf.summary.FileWriter:
     # TF1: a session's start in the log hides what an earlier one wrote beyond.
     # TF2: the same, in a file by itself: the new writer has no such record.
     first = trainer.global_step + 1
-    with trainer.graph.as_default():
-        start = tf.SessionLog(status=tf.SessionLog.START)
-        writer = tf.summary.FileWriter(directory, trainer.graph)
-        writer.add_session_log(start, first)
+    try:
+        with trainer.graph.as_default():
+            start = tf.SessionLog(status=tf.SessionLog.START)
+            # With a session it writes by operations. Without, a thread does,
+            # and prints a traceback of its own when the disk is full.
+            writer = tf.summary.FileWriter(
+                directory, trainer.graph, session=trainer.session
+            )
+            writer.add_session_log(start, first)
+            writer.flush()
+    except tf.errors.OpError as error:
+        raise unwritable(directory, error) from error
     return writer
 
 

@@ -11,7 +11,7 @@ from tf2gan.checkpoint import Checkpointer
 from tf2gan.common import randomness, specs
 from tf2gan.common.config import TrainConfig
 from tf2gan.common.run import Run
-from tf2gan.common.run_state import check_names_and_shapes
+from tf2gan.common.run_state import check_names_and_shapes, unwritable
 from tf2gan.common.specs import DISCRIMINATOR, GENERATOR, GanSpec
 from tf2gan.models import get_model
 from tf2gan.optimizers import Adam
@@ -45,6 +45,7 @@ class Trainer:
         _check_backend()
         self._build_networks()
         self._build_optimizers(update_ops)
+        self._initial_state = self.state()
 
     def _build_networks(self):
         spec, model = self.spec, get_model(self.spec.name)
@@ -99,11 +100,12 @@ class Trainer:
         """Gives every variable its initial value; kernels follow the seed."""
         # TF1: the values are fed in place of those that the initializers draw.
         # TF2: variables are assigned to.
-        for name, variable in self.variables().items():
-            if name.endswith("/kernel"):
-                variable.assign(
-                    randomness.glorot_uniform(variable.shape, seed, name)
-                )
+        values = {
+            name: randomness.glorot_uniform(value.shape, seed, name)
+            for name, value in self._initial_state.items()
+            if name.endswith("/kernel")
+        }
+        self.load_state(dict(self._initial_state, **values))
 
     @tf.function(reduce_retracing=True)
     def discriminator_step(
@@ -182,10 +184,13 @@ class Trainer:
     ) -> None:
         """Writes both losses on a batch for TensorBoard, by global step."""
         loss_d, loss_g = self.evaluate(images, latent)
-        with writer.as_default(step=self.global_step):
-            tf.summary.scalar("loss_D", loss_d)
-            tf.summary.scalar("loss_G", loss_g)
-        writer.flush()
+        try:
+            with writer.as_default(step=self.global_step):
+                tf.summary.scalar("loss_D", loss_d)
+                tf.summary.scalar("loss_G", loss_g)
+            writer.flush()
+        except tf.errors.OpError as error:
+            raise unwritable("the logs", error) from error
 
 
 def _optimizer_variables(optimizer, network, suffix):
@@ -227,12 +232,17 @@ def open_summaries(
     # TF1: a session's start in the log hides what an earlier one wrote beyond.
     # TF2: the same, in a file by itself: the new writer has no such record.
     first = trainer.global_step + 1
-    with tf.Graph().as_default():
-        start = tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START)
-        log = tf.compat.v1.summary.FileWriter(directory)
-        log.add_session_log(start, first)
-        log.close()
-    return tf.summary.create_file_writer(directory)
+    try:
+        with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+            start = tf.compat.v1.SessionLog(
+                status=tf.compat.v1.SessionLog.START
+            )
+            log = tf.compat.v1.summary.FileWriter(directory, session=session)
+            log.add_session_log(start, first)
+            log.close()
+        return tf.summary.create_file_writer(directory)
+    except tf.errors.OpError as error:
+        raise unwritable(directory, error) from error
 
 
 def train(config: TrainConfig) -> None:

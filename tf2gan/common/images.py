@@ -13,10 +13,13 @@ LAST_FRAME_MILLISECONDS = 2000
 def to_bytes(
     images: np.ndarray, image_range: Tuple[float, float]
 ) -> np.ndarray:
-    """Maps images of any shape from `image_range` to uint8, clipping what is out."""
+    """Maps images of any shape from `image_range` to uint8, clipping what is out.
+
+    NaN becomes black; a run that diverges may draw before it is stopped.
+    """
     low, high = image_range
     unit = (np.asarray(images, np.float64) - low) / (high - low)
-    return np.uint8(np.round(255 * np.clip(unit, 0, 1)))
+    return np.uint8(np.round(255 * np.clip(np.nan_to_num(unit), 0, 1)))
 
 
 def image_grid(

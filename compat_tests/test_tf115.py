@@ -1,0 +1,92 @@
+"""The same script on real TensorFlow 1.15.5: the same losses, the same averages.
+
+The environment variable TF115_PYTHON names a Python 3.7 with this package installed.
+"""
+
+import os
+import subprocess
+
+import helpers
+import numpy as np
+import pytest
+
+from tf2gan.common.losses_file import read_losses
+
+TF115_PYTHON = os.environ.get("TF115_PYTHON")
+TOLERANCE = 1e-9
+SETTINGS = (
+    "--seed=7",
+    "--dtype=float64",
+    "--epochs=1",
+    "--steps_per_epoch=30",
+    "--batch_size=20",
+)
+
+pytestmark = pytest.mark.skipif(
+    not TF115_PYTHON,
+    reason="TF115_PYTHON names no Python 3.7 with TensorFlow 1.15.5",
+)
+
+
+def _train(side, folder, *arguments, python=None):
+    output = "--output_dir={}".format(folder)
+    if python is None:
+        assert (
+            helpers.call_script("train_" + side, *SETTINGS, *arguments, output)
+            == 0
+        )
+        return
+    script = str(helpers.SCRIPTS / "train_{}.py".format(side))
+    subprocess.run(
+        [python, script, *SETTINGS, *arguments, output],
+        env=helpers.environment(),
+        check=True,
+        timeout=300,
+    )
+
+
+def _final_state(side, folder):
+    import tensorflow as tf
+
+    reader = tf.train.load_checkpoint(str(folder / "checkpoints" / "model-30"))
+    suffix = "/.ATTRIBUTES/VARIABLE_VALUE"
+    names = reader.get_variable_to_shape_map()
+    if side == "tf1":
+        return {name: reader.get_tensor(name) for name in names}
+    return {
+        name[: -len(suffix)].replace(".S", "/"): reader.get_tensor(name)
+        for name in names
+        if name.endswith(suffix)
+    }
+
+
+def test_it_is_the_real_one():
+    code = "import tensorflow as tf, sys; print(tf.__version__, sys.version_info[:2])"
+    command = [TF115_PYTHON, "-W", "ignore", "-c", code]
+    out = subprocess.run(command, stdout=subprocess.PIPE, timeout=100).stdout
+    assert out.decode().split("\n")[0] == "1.15.5 (3, 7)"
+
+
+@pytest.mark.parametrize("update_ops", ["source", "scoped"])
+def test_three_sides_train_alike(update_ops, tmp_path):
+    policy = "--update_ops=" + update_ops
+    _train("tf1", tmp_path / "tf115", policy, python=TF115_PYTHON)
+    expected = read_losses(str(tmp_path / "tf115" / "losses.csv"))
+    assert len(expected["loss_D"]) == 30
+    state = _final_state("tf1", tmp_path / "tf115")
+    averages = [name for name in state if "/moving_" in name]
+    assert len(averages) == 10
+    for side in helpers.SIDES:
+        _train(side, tmp_path / side, policy)
+        losses = read_losses(str(tmp_path / side / "losses.csv"))
+        for name in ("loss_D", "loss_G"):
+            np.testing.assert_allclose(
+                losses[name], expected[name], rtol=TOLERANCE
+            )
+        other = _final_state(side, tmp_path / side)
+        assert set(state) <= set(other)
+        for name in averages:
+            bound = TOLERANCE * np.abs(state[name]).max()
+            np.testing.assert_allclose(
+                other[name], state[name], rtol=0, atol=bound
+            )

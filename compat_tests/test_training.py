@@ -1,0 +1,225 @@
+"""Both sides train alike: equal weights and batches give equal losses and state."""
+
+import numpy as np
+import pytest
+
+from tf1gan import training as training1
+from tf2gan import training as training2
+from tf2gan.common import datasets, specs
+from tf2gan.common.specs import DISCRIMINATOR, GENERATOR
+
+BATCH = 16
+STEPS = 10
+SEED = 7
+
+# Float64 rounding after ten iterations, relative; losses were seen at 1e-13, tensors,
+# by their largest element, at 2e-10: moving means follow the noisy biases below.
+TOLERANCE = 1e-10
+STATE_TOLERANCE = 1e-9
+# In front of batch norm the true gradient of a bias is zero. Adam makes steps of
+# up to the learning rate out of its rounding noise, which on both sides is another.
+NOISY_BIASES = tuple(
+    "{}/{}/bias".format(network, layer)
+    for network, layer in [
+        (GENERATOR, "dense"),
+        (GENERATOR, "conv2d_transpose"),
+        (GENERATOR, "conv2d_transpose_1"),
+        (DISCRIMINATOR, "conv2d_1"),
+        (DISCRIMINATOR, "conv2d_2"),
+    ]
+)
+NOISY_BOUND = 1e-8
+
+
+@pytest.fixture(scope="module")
+def spec():
+    return specs.get_spec("dcgan28")
+
+
+@pytest.fixture(scope="module")
+def batches(spec):
+    return {
+        dtype: datasets.Batches(
+            datasets.load_images("mnist10k", spec),
+            spec,
+            BATCH,
+            SEED,
+            dtype=dtype,
+        )
+        for dtype in ("float32", "float64")
+    }
+
+
+def _trainers(spec, update_ops="source", dtype="float64"):
+    trainers = [
+        t.Trainer(spec, update_ops, dtype) for t in (training1, training2)
+    ]
+    for trainer in trainers:
+        trainer.initialize(SEED)
+    return trainers
+
+
+def _assert_same_state(state1, state2):
+    assert set(state1) == set(state2)
+    for name in state1:
+        noisy = name.startswith(NOISY_BIASES)
+        size = np.max(np.abs(state1[name]))
+        np.testing.assert_allclose(
+            state2[name],
+            state1[name],
+            rtol=0,
+            atol=NOISY_BOUND if noisy else STATE_TOLERANCE * size,
+            err_msg=name,
+        )
+
+
+def test_both_sides_start_from_the_same_state(spec):
+    state1, state2 = [trainer.state() for trainer in _trainers(spec)]
+    assert sorted(state1) == sorted(state2)
+    assert len(state1) == 36 + 2 * 26 + 4 + 2  # networks, slots, powers, steps
+    for name in state1:
+        assert np.array_equal(state1[name], state2[name]), name
+        kind = "f" if "step" not in name else "i"
+        assert state1[name].dtype.kind == state2[name].dtype.kind == kind
+    kernels = [name for name in state1 if name.endswith("/kernel")]
+    assert len(kernels) == 8
+    assert all(state1[name].dtype == "float64" for name in kernels)
+
+
+@pytest.mark.parametrize("update_ops", specs.UPDATE_POLICIES)
+def test_both_sides_train_alike_in_float64(spec, batches, update_ops):
+    trainer1, trainer2 = _trainers(spec, update_ops)
+    for images, latents in batches["float64"].iterate(0, STEPS):
+        losses1 = trainer1.train_step(images, latents)
+        losses2 = trainer2.train_step(images, latents)
+        np.testing.assert_allclose(losses2, losses1, rtol=TOLERANCE)
+    assert trainer1.global_step == trainer2.global_step == STEPS
+    _assert_same_state(trainer1.state(), trainer2.state())
+
+
+def test_both_sides_begin_alike_in_float32(spec, batches):
+    trainer1, trainer2 = _trainers(spec, dtype="float32")
+    for images, latents in batches["float32"].iterate(0, 5):
+        losses1 = trainer1.train_step(images, latents)
+        losses2 = trainer2.train_step(images, latents)
+        np.testing.assert_allclose(losses2, losses1, rtol=1e-3)
+
+
+def _updates(trainer, step, images, latents):
+    """Returns the names of the moving averages that a step changes."""
+    before = trainer.state()
+    getattr(trainer, step)(images, latents)
+    after = trainer.state()
+    return {
+        name.split("/")[0]
+        for name in before
+        if "/moving_" in name and not np.array_equal(before[name], after[name])
+    }
+
+
+@pytest.mark.parametrize("side", [0, 1], ids=["tf1", "tf2"])
+@pytest.mark.parametrize(
+    "update_ops, step, networks",
+    [
+        ("source", "discriminator_step", {GENERATOR, DISCRIMINATOR}),
+        ("source", "generator_step", {GENERATOR, DISCRIMINATOR}),
+        ("scoped", "discriminator_step", {DISCRIMINATOR}),
+        ("scoped", "generator_step", {GENERATOR}),
+    ],
+)
+def test_a_step_updates_the_averages_of_its_policy(
+    spec, batches, side, update_ops, step, networks
+):
+    trainer = _trainers(spec, update_ops)[side]
+    batch = batches["float64"].batch(0)
+    assert _updates(trainer, step, *batch) == networks
+
+
+@pytest.mark.parametrize("side", [0, 1], ids=["tf1", "tf2"])
+def test_a_step_trains_its_own_network_only(spec, batches, side):
+    trainer = _trainers(spec)[side]
+    before = trainer.state()
+    trainer.discriminator_step(*batches["float64"].batch(0))
+    after = trainer.state()
+    kernels = [name for name in before if name.endswith("/kernel")]
+    changed = {n for n in kernels if not np.array_equal(before[n], after[n])}
+    assert changed == {n for n in kernels if n.startswith(DISCRIMINATOR)}
+    assert (after["D_global_step"], after["G_global_step"]) == (1, 0)
+
+
+@pytest.mark.parametrize("side", [0, 1], ids=["tf1", "tf2"])
+def test_evaluating_and_sampling_change_nothing(spec, batches, side):
+    trainer = _trainers(spec)[side]
+    images, latents = batches["float64"].batch(0)
+    trainer.train_step(images, latents)
+    before = trainer.state()
+    losses = [float(loss) for loss in trainer.evaluate(images, latents)]
+    trainer.generate(latents)
+    after = trainer.state()
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+    first, _ = trainer.train_step(images, latents)
+    assert float(first) == pytest.approx(losses[0], rel=1e-12)
+
+
+@pytest.mark.parametrize("side", [0, 1], ids=["tf1", "tf2"])
+def test_a_sample_depends_on_its_own_latent_alone(spec, batches, side):
+    trainer = _trainers(spec)[side]
+    images, latents = batches["float64"].batch(0)
+    trainer.train_step(images, latents)
+    together = trainer.generate(latents)
+    alone = trainer.generate(latents[3:4])
+    assert together.shape == (BATCH, 28, 28, 1)
+    np.testing.assert_allclose(together[3:4], alone, rtol=1e-12, atol=1e-14)
+
+
+def test_state_moves_from_one_side_to_the_other(spec, batches):
+    trainer1, trainer2 = _trainers(spec, "scoped")
+    for images, latents in batches["float64"].iterate(0, 3):
+        trainer1.train_step(images, latents)
+    trainer2.load_state(trainer1.state())
+    batch = batches["float64"].batch(3)
+    np.testing.assert_allclose(
+        trainer2.train_step(*batch), trainer1.train_step(*batch), rtol=TOLERANCE
+    )
+    _assert_same_state(trainer1.state(), trainer2.state())
+
+
+@pytest.mark.parametrize("side", [0, 1], ids=["tf1", "tf2"])
+@pytest.mark.parametrize("fault", ["missing", "unknown", "shape"])
+def test_a_state_that_does_not_fit_is_refused(spec, side, fault):
+    trainer = _trainers(spec)[side]
+    state = trainer.state()
+    if fault == "missing":
+        del state["beta1_power"]
+    elif fault == "unknown":
+        state["beta3_power"] = state["beta1_power"]
+    else:
+        state["generator/dense/bias"] = state["generator/dense/bias"][:-1]
+    with pytest.raises(ValueError, match="beta|generator/dense/bias"):
+        trainer.load_state(state)
+
+
+def test_eager_steps_equal_traced_ones(spec, batches):
+    import tensorflow as tf
+
+    trainer, batch = _trainers(spec)[1], batches["float64"].batch(0)
+    losses_traced, state_traced = trainer.train_step(*batch), trainer.state()
+    trainer.initialize(SEED)
+    tf.config.run_functions_eagerly(True)
+    try:
+        losses_eager = trainer.train_step(*batch)
+    finally:
+        tf.config.run_functions_eagerly(False)
+    np.testing.assert_allclose(losses_eager, losses_traced, rtol=TOLERANCE)
+    _assert_same_state(trainer.state(), state_traced)
+
+
+@pytest.mark.parametrize("side", [0, 1], ids=["tf1", "tf2"])
+def test_initializing_again_begins_again(spec, batches, side):
+    trainer = _trainers(spec)[side]
+    before = trainer.state()
+    trainer.train_step(*batches["float64"].batch(0))
+    assert trainer.global_step == 1
+    trainer.initialize(SEED)
+    after = trainer.state()
+    assert all(np.array_equal(before[name], after[name]) for name in before)
