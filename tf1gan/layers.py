@@ -33,16 +33,17 @@ def dense(
     units: int,
     activation: Optional[Callable] = None,
     use_bias: bool = True,
+    kernel_initializer: Optional[Callable] = None,
     name: Optional[str] = None,
     reuse: Optional[bool] = None,
 ) -> tf.Tensor:
     """Multiplies by a kernel [channels, units] and adds a bias: [B, units].
 
-    The kernel starts Glorot uniform, the bias at zero.
+    The bias starts at zero, the kernel Glorot uniform unless told otherwise.
     """
     with tf.variable_scope(name, default_name="dense", reuse=reuse):
         channels = _channels(inputs)
-        kernel = _weight("kernel", [channels, units], inputs.dtype)
+        kernel = _kernel([channels, units], inputs.dtype, kernel_initializer)
         outputs = tf.matmul(inputs, kernel)  # [B, units]
         return _finish(outputs, units, use_bias, activation)
 
@@ -55,18 +56,20 @@ def conv2d(
     padding: str = "valid",
     activation: Optional[Callable] = None,
     use_bias: bool = True,
+    kernel_initializer: Optional[Callable] = None,
     name: Optional[str] = None,
     reuse: Optional[bool] = None,
 ) -> tf.Tensor:
     """Convolves [B, H, W, channels] with a kernel [h, w, channels, filters].
 
     With padding "same" the result is [B, ceil(H / stride), ceil(W / stride),
-    filters]. The kernel starts Glorot uniform, the bias at zero.
+    filters]. The bias starts at zero, the kernel Glorot uniform unless told
+    otherwise.
     """
     with tf.variable_scope(name, default_name="conv2d", reuse=reuse):
         window = list(_pair(kernel_size))
         shape = window + [_channels(inputs), filters]
-        kernel = _weight("kernel", shape, inputs.dtype)
+        kernel = _kernel(shape, inputs.dtype, kernel_initializer)
         outputs = tf.nn.conv2d(
             inputs,
             kernel,
@@ -85,18 +88,19 @@ def conv2d_transpose(
     padding: str = "valid",
     activation: Optional[Callable] = None,
     use_bias: bool = True,
+    kernel_initializer: Optional[Callable] = None,
     name: Optional[str] = None,
     reuse: Optional[bool] = None,
 ) -> tf.Tensor:
     """Applies the transpose of a convolution, kernel [h, w, filters, channels].
 
     With padding "same" the result is [B, H * stride, W * stride, filters]. The
-    kernel starts Glorot uniform, the bias at zero.
+    bias starts at zero, the kernel Glorot uniform unless told otherwise.
     """
     with tf.variable_scope(name, default_name="conv2d_transpose", reuse=reuse):
         window = list(_pair(kernel_size))
         shape = window + [filters, _channels(inputs)]
-        kernel = _weight("kernel", shape, inputs.dtype)
+        kernel = _kernel(shape, inputs.dtype, kernel_initializer)
         size = _transposed_size(inputs, window, _pair(strides), padding.lower())
         outputs = tf.nn.conv2d_transpose(
             inputs,
@@ -255,9 +259,11 @@ def _add_update(average, value, decay):
     tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, update)
 
 
-def _weight(name, shape, dtype):
-    initializer = tf.glorot_uniform_initializer()
-    return tf.get_variable(name, shape, dtype, initializer, use_resource=True)
+def _kernel(shape, dtype, initializer):
+    initializer = initializer or tf.glorot_uniform_initializer()
+    return tf.get_variable(
+        "kernel", shape, dtype, initializer, use_resource=True
+    )
 
 
 def _variable(name, shape, dtype, value, trainable=True):

@@ -40,17 +40,18 @@ def dense(
     units: int,
     activation: Optional[Callable] = None,
     use_bias: bool = True,
+    kernel_initializer: Optional[Callable] = None,
     name: Optional[str] = None,
 ) -> keras.KerasTensor:
     """Multiplies by a kernel [channels, units] and adds a bias: [B, units].
 
-    The kernel starts Glorot uniform, the bias at zero.
+    The bias starts at zero, the kernel Glorot uniform unless told otherwise.
     """
     return keras.layers.Dense(
         units,
         activation=activation,
         use_bias=use_bias,
-        kernel_initializer="glorot_uniform",
+        kernel_initializer=kernel_initializer or "glorot_uniform",
         bias_initializer="zeros",
         name=name,
         dtype=inputs.dtype,
@@ -65,12 +66,14 @@ def conv2d(
     padding: str = "valid",
     activation: Optional[Callable] = None,
     use_bias: bool = True,
+    kernel_initializer: Optional[Callable] = None,
     name: Optional[str] = None,
 ) -> keras.KerasTensor:
     """Convolves [B, H, W, channels] with a kernel [h, w, channels, filters].
 
     With padding "same" the result is [B, ceil(H / stride), ceil(W / stride),
-    filters]. The kernel starts Glorot uniform, the bias at zero.
+    filters]. The bias starts at zero, the kernel Glorot uniform unless told
+    otherwise.
     """
     return keras.layers.Conv2D(
         filters,
@@ -80,7 +83,7 @@ def conv2d(
         data_format="channels_last",
         activation=activation,
         use_bias=use_bias,
-        kernel_initializer="glorot_uniform",
+        kernel_initializer=kernel_initializer or "glorot_uniform",
         bias_initializer="zeros",
         name=name,
         dtype=inputs.dtype,
@@ -95,12 +98,13 @@ def conv2d_transpose(
     padding: str = "valid",
     activation: Optional[Callable] = None,
     use_bias: bool = True,
+    kernel_initializer: Optional[Callable] = None,
     name: Optional[str] = None,
 ) -> keras.KerasTensor:
     """Applies the transpose of a convolution, kernel [h, w, filters, channels].
 
     With padding "same" the result is [B, H * stride, W * stride, filters]. The
-    kernel starts Glorot uniform, the bias at zero.
+    bias starts at zero, the kernel Glorot uniform unless told otherwise.
     """
     return keras.layers.Conv2DTranspose(
         filters,
@@ -110,7 +114,7 @@ def conv2d_transpose(
         data_format="channels_last",
         activation=activation,
         use_bias=use_bias,
-        kernel_initializer="glorot_uniform",
+        kernel_initializer=kernel_initializer or "glorot_uniform",
         bias_initializer="zeros",
         name=name,
         dtype=inputs.dtype,
