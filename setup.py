@@ -34,7 +34,11 @@ setup(
         "tqdm",
     ],
     extras_require={
-        "test": ["pytest>=7", "tensorboard", "ruff; python_version >= '3.9'"],
+        "test": [
+            "pytest>=7",
+            "tensorboard",
+            "ruff>=0.17,<0.18; python_version >= '3.9'",
+        ],
         "gpu": ["tensorflow[and-cuda]>=2.16; python_version >= '3.9'"],
     },
 )
