@@ -1,8 +1,12 @@
 import functools
 import os
 
-import helpers
-import pytest
+# Before anything imports TensorFlow: scripts that tests call here must be as quiet as
+# by themselves, where they see to it before the import.
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+
+import helpers  # noqa: E402
+import pytest  # noqa: E402
 
 
 @pytest.fixture(scope="session")

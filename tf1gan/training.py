@@ -227,12 +227,13 @@ def open_summaries(directory: str, trainer: Trainer) -> tf.summary.FileWriter:
     # TF2: the same, in a file by itself: the new writer has no such record.
     first = trainer.global_step + 1
     try:
-        with trainer.graph.as_default():
+        with tf.Graph().as_default():
             start = tf.SessionLog(status=tf.SessionLog.START)
-            # With a session it writes by operations. Without, a thread does,
-            # and prints a traceback of its own when the disk is full.
+            # With a session it writes by operations, here in their own graph.
+            # Without, a thread writes, and prints a traceback on a full disk.
+            session = tf.Session()
             writer = tf.summary.FileWriter(
-                directory, trainer.graph, session=trainer.session
+                directory, trainer.graph, session=session
             )
             writer.add_session_log(start, first)
             writer.flush()
