@@ -25,6 +25,9 @@ setup(
     python_requires=">=3.7,!=3.8.*",
     install_requires=[
         "tensorflow>=2.16; python_version >= '3.9'",
+        "keras>=3.4; python_version >= '3.9'",
+        # `tf.summary` calls it; TensorFlow 1.15 and up to 2.20 bring it themselves.
+        "tensorboard; python_version >= '3.9'",
         "tensorflow==1.15.5; python_version == '3.7'",
         "protobuf<3.21; python_version == '3.7'",
         "numpy>=1.18",
@@ -36,7 +39,6 @@ setup(
     extras_require={
         "test": [
             "pytest>=7",
-            "tensorboard",
             "ruff>=0.17,<0.18; python_version >= '3.9'",
         ],
         "gpu": ["tensorflow[and-cuda]>=2.16; python_version >= '3.9'"],

@@ -106,3 +106,20 @@ def write_files(folder, files):
         path = Path(folder, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
+
+
+def final_state(side, run, step):
+    """Returns the variables of a run's checkpoint by their names in TF1."""
+    import tensorflow as tf
+
+    path = Path(run) / "checkpoints" / "model-{}".format(step)
+    reader = tf.train.load_checkpoint(str(path))
+    names = list(reader.get_variable_to_shape_map())
+    if side == "tf1":
+        return {name: reader.get_tensor(name) for name in names}
+    suffix = "/.ATTRIBUTES/VARIABLE_VALUE"
+    return {
+        name[: -len(suffix)].replace(".S", "/"): reader.get_tensor(name)
+        for name in names
+        if name.endswith(suffix)
+    }

@@ -9,6 +9,7 @@ import filecmp
 import os
 import pathlib
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,8 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 ENVIRONMENT = dict(os.environ, PYTHONPATH=str(ROOT))
 STEPS_PER_EPOCH = 5
-EPOCHS = 8
+EPOCHS = 14
+LAST_KILL = 35  # row; the rest is time for the last signal to arrive
 SETTINGS = [
     f"--epochs={EPOCHS}",
     f"--steps_per_epoch={STEPS_PER_EPOCH}",
@@ -27,29 +29,29 @@ SETTINGS = [
     "--deterministic",
 ]
 LONGEST_RUN = 300  # seconds, until something must be wrong
-LONGEST_PAUSE = 0.3  # seconds from a row of losses to the kill
+LONGEST_PAUSE = 0.15  # seconds from a row of losses to the kill: an epoch or so
 
 
 def kill_and_resume(side, kills, folder, seed=0, python=sys.executable):
     """Runs the comparison in `folder`; returns a line per kill.
 
+    After the kills the run is stopped once by SIGTERM, which lets it save.
+
     Raises:
       AssertionError: if the two runs differ.
-      RuntimeError: if a run fails.
+      RuntimeError: if a run fails, or ends before it is killed.
     """
     moments = random.Random(seed)
     command = [python, str(ROOT / "scripts" / f"train_{side}.py")]
     whole, killed = folder / "whole", folder / "killed"
     _finish(command + SETTINGS + [f"--output_dir={whole}"])
     report = []
-    # A row that is there already when a resumed run starts has it killed as it starts.
-    for rows in sorted(
-        moments.sample(range(STEPS_PER_EPOCH * EPOCHS - 2), kills)
-    ):
+    rows = sorted(moments.sample(range(LAST_KILL), kills)) + [LAST_KILL]
+    for row, number in zip(rows, [signal.SIGKILL] * kills + [signal.SIGTERM]):
         pause = moments.uniform(0, LONGEST_PAUSE)
-        _kill(command + _arguments(killed), killed, rows, pause)
+        _stop(command + _arguments(killed), killed, row, pause, number)
         report.append(
-            f"killed {pause:.3f} s after row {rows}: {_describe(killed)}"
+            f"{number.name} {pause:.3f} s after row {row}: {_describe(killed)}"
         )
     _finish(command + _arguments(killed))
     compare(whole, killed)
@@ -90,24 +92,32 @@ def _finish(command):
         raise RuntimeError(f"{command} failed: {done.stderr}")
 
 
-def _kill(command, folder, rows, pause):
-    """Kills the run some time after it has booked more than `rows` iterations."""
+def _stop(command, folder, row, pause, number):
+    """Signals the run a while after it has itself booked an iteration past `row`."""
+    before = _written(folder)
     process = subprocess.Popen(
-        command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command,
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
     )
     end = time.monotonic() + LONGEST_RUN
-    while (
-        process.poll() is None
-        and time.monotonic() < end
-        and _rows(folder) <= rows
-    ):
-        time.sleep(0.005)
+    while process.poll() is None and time.monotonic() < end:
+        if _written(folder) != before and _rows(folder) > row:
+            break
+        time.sleep(0.002)
     time.sleep(pause)
-    finished = process.poll()
-    process.kill()
+    process.send_signal(number)
     _, errors = process.communicate()
-    if finished:
-        raise RuntimeError(f"{command} failed: {errors.decode()}")
+    if process.returncode not in (-number, 128 + number):
+        raise RuntimeError(
+            f"{command} ended with {process.returncode}: {errors.decode()}"
+        )
+
+
+def _written(folder):
+    path = folder / "losses.csv"
+    return path.stat().st_mtime_ns if path.exists() else None
 
 
 def _rows(folder):

@@ -44,7 +44,7 @@ def contents(folder="."):
     return {
         str(path): zlib.crc32(path.read_bytes())
         for path in sorted(Path(folder).rglob("*"))
-        if path.is_file() and path.name != "lock"
+        if path.is_file() and path.name != ".lock"
     }
 
 
@@ -342,7 +342,7 @@ def test_folder(side, files, flags, message, refused):
 
 @both_sides
 def test_folder_in_use(side, run, refused):
-    with open("run/lock", "w") as lock:
+    with open("run/.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         refused(
             side, "--overwrite", "another process is training in 'run'; wait"

@@ -1,6 +1,7 @@
 """The scripts: what a run leaves, how it is stopped, resumed and read."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from tensorboard.backend.event_processing import plugin_event_accumulator
 from tf2gan.common.losses_file import read_losses
 
 SETTINGS = (
-    "--batch_size=10",
+    "--batch_size=40",
     "--steps_per_epoch=3",
     "--epochs=6",
     "--sample_every=2",
@@ -175,7 +176,7 @@ def test_a_signal_saves_and_leaves(runs, side, number, status, tmp_path):
 @both_sides
 def test_killed_and_resumed_a_run_ends_with_the_same_bytes(side, tmp_path):
     report = kill_resume.kill_and_resume(side, kills=2, folder=tmp_path)
-    assert len(report) == 2
+    assert len(report) == 2 + 1
 
 
 @pytest.mark.slow
@@ -184,7 +185,7 @@ def test_killed_ten_times_a_run_ends_with_the_same_bytes(side, tmp_path):
     report = kill_resume.kill_and_resume(
         side, kills=10, folder=tmp_path, seed=1
     )
-    assert len(report) == 10
+    assert len(report) == 10 + 1
 
 
 def test_the_comparison_of_killed_runs_notices_one_byte(tmp_path):
@@ -226,24 +227,92 @@ def test_pictures_are_drawn_from_a_checkpoint(runs, side, kind, size, tmp_path):
     assert output.read_bytes() != first
 
 
+@both_sides
+def test_a_film_shows_every_checkpoint_of_a_run_that_keeps_all(side, tmp_path):
+    run = tmp_path / "run"
+    settings = [s for s in SETTINGS if "keep" not in s] + [
+        "--keep_checkpoints=0"
+    ]
+    output = "--output_dir={}".format(run)
+    assert helpers.call_script("train_" + side, *settings, output) == 0
+    arguments = [
+        "--run_dir={}".format(run),
+        "--kind=film",
+        "--rows=1",
+        "--columns=1",
+    ]
+    assert helpers.call_script("sample_" + side, *arguments) == 0
+    with Image.open(run / "film.gif") as film:
+        assert film.n_frames == 6
+
+
+@both_sides
+@pytest.mark.parametrize(
+    "arguments, expected",
+    [
+        (["--run_dir=nowhere"], "no run in 'nowhere'"),
+        (["--checkpoint=no"], "cannot restore the checkpoint 'no'"),
+        (["--output=no/where.png"], "cannot write --output='no/where.png'"),
+        (["--output=a.jpg"], "--output='a.jpg' should end in .png"),
+        (["--kind=film", "--checkpoint=a"], "exclude each other"),
+    ],
+)
+def test_a_picture_that_cannot_be_drawn_is_one_line(
+    runs, side, arguments, expected, capfd
+):
+    run = "--run_dir={}".format(runs / side)
+    assert helpers.call_script("sample_" + side, run, *arguments) == 1
+    errors = capfd.readouterr().err.splitlines()
+    assert len(errors) == 1
+    assert expected in errors[0]
+
+
+def test_another_keras_backend_is_refused_before_anything_is_replaced(
+    runs, capfd, monkeypatch
+):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    before = sorted((runs / "tf2").iterdir())
+    output = "--output_dir={}".format(runs / "tf2")
+    assert helpers.call_script("train_tf2", "--overwrite", output) == 1
+    assert "set KERAS_BACKEND=tensorflow" in capfd.readouterr().err
+    assert sorted((runs / "tf2").iterdir()) == before
+
+
+@both_sides
+def test_a_run_killed_just_before_its_end_can_be_finished(
+    runs, side, tmp_path, capfd
+):
+    run = tmp_path / "run"
+    shutil.copytree(str(runs / side), str(run))
+    (run / "losses.png").unlink()
+    arguments = ["--resume", "--output_dir={}".format(run)]
+    assert helpers.call_script("train_" + side, *arguments) == 0
+    assert "done: 18 iterations" in capfd.readouterr().out
+    assert (run / "losses.png").exists()
+    assert helpers.call_script("train_" + side, *arguments) == 1
+    assert "is complete" in capfd.readouterr().err
+
+
 def test_a_run_is_sampled_by_its_own_side_only(runs, capfd):
     arguments = ["--run_dir={}".format(runs / "tf1")]
     assert helpers.call_script("sample_tf2", *arguments) == 1
     assert "use scripts/sample_tf1.py" in capfd.readouterr().err
 
 
-@both_sides
-def test_a_script_is_quiet_and_needs_no_legacy_keras(side, tmp_path):
+@pytest.mark.parametrize(
+    "side, flags", [("tf1", []), ("tf2", []), ("tf2", ["--run_eagerly"])]
+)
+def test_a_script_is_quiet_and_needs_no_legacy_keras(side, flags, tmp_path):
     """Runs apart: here, other tests may have imported anything."""
+    settings = ["--batch_size=4", "--steps_per_epoch=1", "--epochs=1"] + flags
     code = (
         "import runpy, sys\n"
-        "sys.argv = ['train', '--batch_size=4', '--steps_per_epoch=1', '--epochs=1']\n"
+        "sys.argv = ['train'] + {!r}\n"
         "try:\n"
         "    runpy.run_path({!r}, run_name='__main__')\n"
         "except SystemExit as end:\n"
-        "    legacy = {{'tf_keras', 'keras.src.legacy_tf'}} & set(sys.modules)\n"
-        "    sys.exit(end.code or (str(legacy) if legacy else 0))\n"
-    ).format(str(helpers.SCRIPTS / "train_{}.py".format(side)))
+        "    sys.exit(end.code or ('tf_keras' in sys.modules and 'tf_keras') or 0)\n"
+    ).format(settings, str(helpers.SCRIPTS / "train_{}.py".format(side)))
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=str(tmp_path),
@@ -258,3 +327,39 @@ def test_a_script_is_quiet_and_needs_no_legacy_keras(side, tmp_path):
     assert (done.returncode, done.stderr.strip()) == (0, "")
     assert len(done.stdout.splitlines()) == 2
     assert (tmp_path / "runs" / side / "losses.csv").exists()
+
+
+def _run_as_written(script, folder, *arguments):
+    command = [sys.executable, str(helpers.SCRIPTS / script), "--seed=7"]
+    command += ["--epochs=1", "--steps_per_epoch=30", *arguments]
+    subprocess.run(
+        command,
+        cwd=str(folder),
+        env=helpers.environment(),
+        check=True,
+        timeout=300,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("update_ops", ["source", "scoped"])
+def test_the_commands_of_the_readme_give_the_same_numbers(update_ops, tmp_path):
+    policy = "--update_ops=" + update_ops
+    states, losses = [], []
+    for side in helpers.SIDES:
+        _run_as_written(
+            "train_{}.py".format(side), tmp_path, "--dtype=float64", policy
+        )
+        run = tmp_path / "runs" / side
+        losses.append(read_losses(str(run / "losses.csv")))
+        states.append(helpers.final_state(side, run, 30))
+    for name in ("loss_D", "loss_G"):
+        assert len(losses[0][name]) == 30
+        np.testing.assert_allclose(losses[1][name], losses[0][name], rtol=1e-9)
+    averages = [name for name in states[0] if "/moving_" in name]
+    assert len(averages) == 10
+    for name in averages:
+        size = np.abs(states[0][name]).max()
+        np.testing.assert_allclose(
+            states[1][name], states[0][name], rtol=0, atol=1e-9 * size
+        )

@@ -45,21 +45,6 @@ def _train(side, folder, *arguments, python=None):
     )
 
 
-def _final_state(side, folder):
-    import tensorflow as tf
-
-    reader = tf.train.load_checkpoint(str(folder / "checkpoints" / "model-30"))
-    suffix = "/.ATTRIBUTES/VARIABLE_VALUE"
-    names = reader.get_variable_to_shape_map()
-    if side == "tf1":
-        return {name: reader.get_tensor(name) for name in names}
-    return {
-        name[: -len(suffix)].replace(".S", "/"): reader.get_tensor(name)
-        for name in names
-        if name.endswith(suffix)
-    }
-
-
 def test_it_is_the_real_one():
     code = "import tensorflow as tf, sys; print(tf.__version__, sys.version_info[:2])"
     command = [TF115_PYTHON, "-W", "ignore", "-c", code]
@@ -73,7 +58,7 @@ def test_three_sides_train_alike(update_ops, tmp_path):
     _train("tf1", tmp_path / "tf115", policy, python=TF115_PYTHON)
     expected = read_losses(str(tmp_path / "tf115" / "losses.csv"))
     assert len(expected["loss_D"]) == 30
-    state = _final_state("tf1", tmp_path / "tf115")
+    state = helpers.final_state("tf1", tmp_path / "tf115", 30)
     averages = [name for name in state if "/moving_" in name]
     assert len(averages) == 10
     for side in helpers.SIDES:
@@ -83,7 +68,7 @@ def test_three_sides_train_alike(update_ops, tmp_path):
             np.testing.assert_allclose(
                 losses[name], expected[name], rtol=TOLERANCE
             )
-        other = _final_state(side, tmp_path / side)
+        other = helpers.final_state(side, tmp_path / side, 30)
         assert set(state) <= set(other)
         for name in averages:
             bound = TOLERANCE * np.abs(state[name]).max()

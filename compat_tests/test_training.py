@@ -1,5 +1,7 @@
 """Both sides train alike: equal weights and batches give equal losses and state."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -50,10 +52,14 @@ def batches(spec):
     }
 
 
+@functools.lru_cache(maxsize=None)
+def _built(side, spec, update_ops, dtype):
+    return (training1, training2)[side].Trainer(spec, update_ops, dtype)
+
+
 def _trainers(spec, update_ops="source", dtype="float64"):
-    trainers = [
-        t.Trainer(spec, update_ops, dtype) for t in (training1, training2)
-    ]
+    """Returns both sides' trainers in their initial state; tests share them."""
+    trainers = [_built(side, spec, update_ops, dtype) for side in (0, 1)]
     for trainer in trainers:
         trainer.initialize(SEED)
     return trainers
@@ -99,10 +105,32 @@ def test_both_sides_train_alike_in_float64(spec, batches, update_ops):
 
 def test_both_sides_begin_alike_in_float32(spec, batches):
     trainer1, trainer2 = _trainers(spec, dtype="float32")
+    # Adam's first steps are of the size of the learning rate, whatever the gradient:
+    # where that is rounding noise, weights part by up to 1e-3 at once.
     for images, latents in batches["float32"].iterate(0, 5):
         losses1 = trainer1.train_step(images, latents)
         losses2 = trainer2.train_step(images, latents)
         np.testing.assert_allclose(losses2, losses1, rtol=1e-3)
+
+
+def test_float32_averages_and_samples_are_the_same(spec, batches):
+    """Images in float32 go through the fused kernel, which float64 does not reach."""
+    trainer1, trainer2 = _trainers(spec, dtype="float32")
+    images, latents = batches["float32"].batch(0)
+    for trainer in (trainer1, trainer2):
+        trainer.discriminator_step(images, latents)
+    state1, state2 = trainer1.state(), trainer2.state()
+    averages = [name for name in state1 if "/moving_" in name]
+    assert len(averages) == 10
+    # Sums of 1e3 to 1e5 float32 numbers in another order.
+    for name in averages:
+        np.testing.assert_allclose(
+            state2[name], state1[name], rtol=1e-5, atol=1e-7, err_msg=name
+        )
+    trainer2.load_state(state1)
+    np.testing.assert_allclose(
+        trainer2.generate(latents), trainer1.generate(latents), atol=1e-5
+    )
 
 
 def _updates(trainer, step, images, latents):
@@ -197,6 +225,45 @@ def test_a_state_that_does_not_fit_is_refused(spec, side, fault):
         state["generator/dense/bias"] = state["generator/dense/bias"][:-1]
     with pytest.raises(ValueError, match="beta|generator/dense/bias"):
         trainer.load_state(state)
+
+
+@pytest.mark.parametrize("fault", ["outputs", "variance"])
+def test_a_fault_in_the_fused_kernel_is_noticed(
+    spec, batches, fault, monkeypatch
+):
+    from tf2gan import layers
+
+    fused = layers.BatchNormalization._fused
+
+    def faulty(self, inputs, gamma, beta, training):
+        outputs, mean, variance = fused(self, inputs, gamma, beta, training)
+        if fault == "variance":
+            return outputs, mean, variance * 15 / 16
+        return outputs * (1.0 if training else 0.5), mean, variance
+
+    monkeypatch.setattr(layers.BatchNormalization, "_fused", faulty)
+    _built.cache_clear()
+    try:
+        with pytest.raises(AssertionError, match="moving_variance|Mismatch"):
+            test_float32_averages_and_samples_are_the_same(spec, batches)
+    finally:
+        _built.cache_clear()
+
+
+def test_keras_objects_survive_being_saved():
+    import keras
+
+    from tf2gan import layers, optimizers
+
+    layer = layers.BatchNormalization(
+        0.9, 1e-5, scale=False, name="a", dtype="float64"
+    )
+    adam = optimizers.Adam(0.1, 0.5, 0.9, 1e-6)
+    for thing in (layer, adam):
+        config = keras.saving.serialize_keras_object(thing)
+        again = keras.saving.deserialize_keras_object(config)
+        assert type(again) is type(thing)
+        assert again.get_config() == thing.get_config()
 
 
 def test_eager_steps_equal_traced_ones(spec, batches):

@@ -2,13 +2,15 @@
 
 import ast
 
+KINDS = ("property", "staticmethod", "classmethod")
+
 # What one side has and the other cannot have. Each entry must be needed.
 ONLY_IN_TF1 = {
     # `tf.layers` shares a layer by name; Keras by calling the same object again.
-    ("layers.py", "dense", "reuse"),
-    ("layers.py", "conv2d", "reuse"),
-    ("layers.py", "conv2d_transpose", "reuse"),
-    ("layers.py", "batch_normalization", "reuse"),
+    ("layers.py", "dense", "*, reuse"),
+    ("layers.py", "conv2d", "*, reuse"),
+    ("layers.py", "conv2d_transpose", "*, reuse"),
+    ("layers.py", "batch_normalization", "*, reuse"),
 }
 ONLY_IN_TF2 = {
     # Keras lacks what TF1's library has: the class stands in for it.
@@ -35,7 +37,11 @@ def _members(body, prefix):
             yield name, [], _summary(node)
             yield from _members(node.body, name + ".")
         elif isinstance(node, ast.FunctionDef) and _is_public(node.name):
-            yield name, _arguments(node.args), _summary(node)
+            kinds = [ast.unparse(d) for d in node.decorator_list]
+            kind = " ".join(k for k in kinds if k in KINDS)
+            yield name, _arguments(node.args), kind + _summary(node)
+        elif isinstance(node, ast.AnnAssign) and _is_public(node.target.id):
+            yield prefix + node.target.id, [], None
         elif isinstance(node, ast.Assign):
             for target in node.targets:
                 if isinstance(target, ast.Name) and _is_public(target.id):
@@ -55,6 +61,9 @@ def _arguments(arguments):
     defaults = [""] * (len(names) - len(arguments.defaults))
     defaults += ["=" + ast.unparse(default) for default in arguments.defaults]
     listed = [name + default for name, default in zip(names, defaults)]
+    for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults):
+        end = "=" + ast.unparse(default) if default else ""
+        listed.append("*, " + argument.arg + end)
     if arguments.vararg:
         listed.append("*" + arguments.vararg.arg)
     if arguments.kwarg:

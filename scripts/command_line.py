@@ -41,6 +41,16 @@ def _parse_flags(arguments: List[str]) -> List[str]:
         sys.exit(STATUS_USAGE)
 
 
+def require_keras_on_tensorflow() -> None:
+    """Raises `UserError` where Keras is told to use another backend."""
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if backend != "tensorflow":
+        raise UserError(
+            "KERAS_BACKEND={}: tf2gan needs Keras on TensorFlow; set "
+            "KERAS_BACKEND=tensorflow".format(backend)
+        )
+
+
 def _status(main):
     try:
         with _quiet_tensorflow():
@@ -53,12 +63,7 @@ def _status(main):
     except KeyboardInterrupt:
         _print_error("interrupted; what was saved before is kept")
         return STATUS_SIGNAL + 2
-    except UserError as error:
-        if FLAGS.debug:
-            traceback.print_exc()
-        _print_error(error)
-        return STATUS_ERROR
-    except OSError as error:
+    except (UserError, OSError) as error:
         if FLAGS.debug:
             traceback.print_exc()
         _print_error(error)

@@ -23,7 +23,13 @@ flags.DEFINE_string(
 )
 flags.DEFINE_integer("rows", 8, "Rows of images.", lower_bound=1)
 flags.DEFINE_integer("columns", 10, "Images per row.", lower_bound=1)
-flags.DEFINE_integer("seed", 0, "Decides the latents.", lower_bound=0)
+flags.DEFINE_integer(
+    "seed",
+    0,
+    "Decides the latents.",
+    lower_bound=0,
+    upper_bound=2**63 - 1,
+)
 flags.DEFINE_string(
     "checkpoint", None, "Checkpoint to draw from. Default: the run's latest."
 )
@@ -50,6 +56,23 @@ def draw(sampler, framework: str) -> None:
                 output, ending, FLAGS.kind
             )
         )
+    if FLAGS.kind == "film" and FLAGS.checkpoint:
+        raise UserError(
+            "--checkpoint='{}' and --kind=film exclude each other: a film shows "
+            "every checkpoint".format(FLAGS.checkpoint)
+        )
+    try:
+        _draw(sampler, output)
+    except OSError as error:
+        raise UserError(
+            "cannot write --output='{}': {}; name another file".format(
+                output, error.strerror
+            )
+        ) from error
+    print("wrote " + output)
+
+
+def _draw(sampler, output):
     layout = (FLAGS.rows, FLAGS.columns, FLAGS.seed)
     if FLAGS.kind == "film":
         drawing.draw_film(sampler, output, *layout)
@@ -57,4 +80,3 @@ def draw(sampler, framework: str) -> None:
         drawing.draw_walk(sampler, output, *layout, FLAGS.checkpoint)
     else:
         drawing.draw_grid(sampler, output, *layout, FLAGS.checkpoint)
-    print("wrote " + output)

@@ -9,6 +9,7 @@ import sample_flags
 
 def main() -> None:
     """Restores the generator and draws."""
+    command_line.require_keras_on_tensorflow()
     from tf2gan.sampling import Sampler
 
     sample_flags.draw(Sampler(sample_flags.run_dir("tf2")), "tf2")

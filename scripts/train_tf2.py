@@ -12,6 +12,7 @@ flags.DEFINE_bool("run_eagerly", False, "Run every step without tf.function.")
 
 def main() -> None:
     """Makes the configuration and trains."""
+    command_line.require_keras_on_tensorflow()
     config = train_flags.make_config("tf2")
     from tf2gan import training
 

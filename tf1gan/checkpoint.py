@@ -12,6 +12,8 @@ from tf2gan.common.run_state import (
     unwritable,
 )
 
+_ALL = 2**31 - 1  # with 0 a Saver keeps all and forgets their names
+
 
 class Checkpointer:
     """Saves and restores all variables of a trainer in a folder."""
@@ -25,7 +27,7 @@ class Checkpointer:
         with trainer.graph.as_default():
             # Absolute paths would tie a copy of the folder to the original.
             self._saver = tf.train.Saver(
-                max_to_keep=keep, save_relative_paths=True
+                max_to_keep=keep or _ALL, save_relative_paths=True
             )
         self._saver.recover_last_checkpoints(self.all())
 

@@ -1,8 +1,8 @@
 """The layers of a GAN, with TF1's names, arithmetic and moving averages.
 
-Stand-ins for `tf.layers`, which TensorFlow 2.16 and later no longer have: the
-same arguments, variable names, automatic numbering and UPDATE_OPS, on
-`tf.get_variable` and `tf.nn` alone.
+Stand-ins for `tf.layers`, which TensorFlow 2.16 and later no longer have, on
+`tf.get_variable` and `tf.nn` alone: the same variable names, automatic
+numbering and UPDATE_OPS, and those of its arguments that GANs use.
 """
 
 from typing import Callable, List, Optional, Sequence, Tuple, Union
@@ -10,6 +10,10 @@ from typing import Callable, List, Optional, Sequence, Tuple, Union
 import tensorflow.compat.v1 as tf
 
 Size = Union[int, Sequence[int]]
+
+# cuDNN's least epsilon; TensorFlow 1.15 keeps to it on every device, 2.x does
+# not, so it is applied here.
+LEAST_FUSED_EPSILON = 1.001e-5
 
 
 def update_ops(scopes: Sequence[str]) -> List[tf.Operation]:
@@ -34,6 +38,7 @@ def dense(
     activation: Optional[Callable] = None,
     use_bias: bool = True,
     kernel_initializer: Optional[Callable] = None,
+    *,
     name: Optional[str] = None,
     reuse: Optional[bool] = None,
 ) -> tf.Tensor:
@@ -54,6 +59,7 @@ def conv2d(
     kernel_size: Size,
     strides: Size = (1, 1),
     padding: str = "valid",
+    *,
     activation: Optional[Callable] = None,
     use_bias: bool = True,
     kernel_initializer: Optional[Callable] = None,
@@ -86,6 +92,7 @@ def conv2d_transpose(
     kernel_size: Size,
     strides: Size = (1, 1),
     padding: str = "valid",
+    *,
     activation: Optional[Callable] = None,
     use_bias: bool = True,
     kernel_initializer: Optional[Callable] = None,
@@ -132,6 +139,7 @@ def leaky_relu(inputs: tf.Tensor, slope: float) -> tf.Tensor:
 
 def batch_normalization(
     inputs: tf.Tensor,
+    *,
     momentum: float = 0.99,
     epsilon: float = 1e-3,
     center: bool = True,
@@ -162,6 +170,8 @@ def batch_normalization(
     with tf.variable_scope(
         name, default_name="batch_normalization", reuse=reuse
     ):
+        if isinstance(training, int):  # 0 and 1 are flags too
+            training = bool(training)
         shape, dtype = [_channels(inputs)], inputs.dtype
         gamma = (
             _variable("gamma", shape, dtype, 1.0)
@@ -193,6 +203,8 @@ def _is_fused(inputs):
 def _fused(
     inputs, gamma, beta, moving_mean, moving_variance, epsilon, training
 ):
+    epsilon = max(epsilon, LEAST_FUSED_EPSILON)
+
     def with_batch():
         return tuple(
             tf.nn.fused_batch_norm(inputs, gamma, beta, epsilon=epsilon)
@@ -260,6 +272,7 @@ def _add_update(average, value, decay):
 
 
 def _kernel(shape, dtype, initializer):
+    initializer = initializer or tf.get_variable_scope().initializer
     initializer = initializer or tf.glorot_uniform_initializer()
     return tf.get_variable(
         "kernel", shape, dtype, initializer, use_resource=True

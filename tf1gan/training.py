@@ -189,7 +189,7 @@ class Trainer:
             writer.add_summary(summaries, self.global_step)
             writer.flush()
         except tf.errors.OpError as error:
-            raise unwritable(writer.get_logdir(), error) from error
+            raise unwritable("logs", error) from error
 
     def _feed(self, images, latent, is_training):
         return {
@@ -242,6 +242,14 @@ def open_summaries(directory: str, trainer: Trainer) -> tf.summary.FileWriter:
     return writer
 
 
+def close_summaries(writer: tf.summary.FileWriter, directory: str) -> None:
+    """Closes the logs in a folder; UserError if they cannot be written."""
+    try:
+        writer.close()
+    except tf.errors.OpError as error:
+        raise unwritable(directory, error) from error
+
+
 def train(config: TrainConfig) -> None:
     """Trains a GAN from start to end, or from its last checkpoint on.
 
@@ -273,5 +281,5 @@ def train(config: TrainConfig) -> None:
                 checkpointer.save(run.step)
             if run.stopping:
                 break
-        writer.close()
+        close_summaries(writer, run.path("logs"))
         run.finish()

@@ -44,6 +44,8 @@ class Checkpointer:
         """
         check_finite(self._trainer.state(), step)
         prefix = self._directory + "/model"
+        # The manager counts its saves; a run that was stopped has one more.
+        self._checkpoint.save_counter.assign(step - 1)
         try:
             return self._manager.save(checkpoint_number=step)
         except (tf.errors.OpError, OSError) as error:

@@ -14,6 +14,10 @@ import tensorflow as tf
 
 Size = Union[int, Sequence[int]]
 
+# cuDNN's least epsilon; TensorFlow 1.15 keeps to it on every device, 2.x does
+# not, so it is applied here.
+LEAST_FUSED_EPSILON = 1.001e-5
+
 _updating = threading.local()
 
 
@@ -41,6 +45,7 @@ def dense(
     activation: Optional[Callable] = None,
     use_bias: bool = True,
     kernel_initializer: Optional[Callable] = None,
+    *,
     name: Optional[str] = None,
 ) -> keras.KerasTensor:
     """Multiplies by a kernel [channels, units] and adds a bias: [B, units].
@@ -64,6 +69,7 @@ def conv2d(
     kernel_size: Size,
     strides: Size = (1, 1),
     padding: str = "valid",
+    *,
     activation: Optional[Callable] = None,
     use_bias: bool = True,
     kernel_initializer: Optional[Callable] = None,
@@ -96,6 +102,7 @@ def conv2d_transpose(
     kernel_size: Size,
     strides: Size = (1, 1),
     padding: str = "valid",
+    *,
     activation: Optional[Callable] = None,
     use_bias: bool = True,
     kernel_initializer: Optional[Callable] = None,
@@ -140,6 +147,7 @@ def leaky_relu(inputs: keras.KerasTensor, slope: float) -> keras.KerasTensor:
 
 def batch_normalization(
     inputs: keras.KerasTensor,
+    *,
     momentum: float = 0.99,
     epsilon: float = 1e-3,
     center: bool = True,
@@ -160,8 +168,8 @@ def batch_normalization(
       epsilon: added to the variance.
       center: whether to add a learned beta.
       scale: whether to multiply by a learned gamma.
-      training: whether to use, and average, the statistics of the batch; None
-        leaves that to each call of the model.
+      training: whether to use, and average, the statistics of the batch, in a
+        call of the model that does not say so itself.
       name: of the layer.
     """
     # TF1: `training` is a bool or a placeholder, fed anew in each session.run.
@@ -257,7 +265,7 @@ class BatchNormalization(keras.layers.Layer):
             offset=beta,
             mean=tf.convert_to_tensor(mean),
             variance=tf.convert_to_tensor(variance),
-            epsilon=self.epsilon,
+            epsilon=max(self.epsilon, LEAST_FUSED_EPSILON),
             exponential_avg_factor=1.0,
             data_format="NHWC",
             is_training=bool(training),

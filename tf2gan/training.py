@@ -1,5 +1,6 @@
 """Trains a GAN: its networks, its train steps and the loop around them."""
 
+import warnings
 from typing import Dict, Tuple
 
 import keras
@@ -10,6 +11,7 @@ from tf2gan import layers, losses
 from tf2gan.checkpoint import Checkpointer
 from tf2gan.common import randomness, specs
 from tf2gan.common.config import TrainConfig
+from tf2gan.common.errors import UserError
 from tf2gan.common.run import Run
 from tf2gan.common.run_state import check_names_and_shapes, unwritable
 from tf2gan.common.specs import DISCRIMINATOR, GENERATOR, GanSpec
@@ -35,8 +37,8 @@ class Trainer:
           dtype: "float32" or "float64", of all weights and activations.
 
         Raises:
-          UserError: if the spec's model or the policy is unknown.
-          RuntimeError: if Keras runs on another backend than TensorFlow.
+          UserError: if the spec's model or the policy is unknown, or Keras
+            runs on another backend than TensorFlow.
         """
         self.spec = spec
         self.dtype = dtype
@@ -190,7 +192,7 @@ class Trainer:
                 tf.summary.scalar("loss_G", loss_g)
             writer.flush()
         except tf.errors.OpError as error:
-            raise unwritable("the logs", error) from error
+            raise unwritable("logs", error) from error
 
 
 def _optimizer_variables(optimizer, network, suffix):
@@ -209,7 +211,7 @@ def _optimizer_variables(optimizer, network, suffix):
 
 def _check_backend():
     if keras.config.backend() != "tensorflow":
-        raise RuntimeError(
+        raise UserError(
             f"Keras runs on the backend '{keras.config.backend()}', tf2gan "
             "needs TensorFlow; set KERAS_BACKEND=tensorflow"
         )
@@ -223,6 +225,8 @@ def configure_runtime(config: TrainConfig) -> None:
         tf.config.experimental.enable_op_determinism()
     tf.config.experimental.enable_tensor_float_32_execution(config.tf32)
     tf.config.run_functions_eagerly(config.run_eagerly)
+    # TensorFlow says that this does not reach `tf.data`; it need not.
+    warnings.filterwarnings("ignore", ".*option does not apply to tf.data")
 
 
 def open_summaries(
@@ -245,6 +249,14 @@ def open_summaries(
         raise unwritable(directory, error) from error
 
 
+def close_summaries(writer: tf.summary.SummaryWriter, directory: str) -> None:
+    """Closes the logs in a folder; UserError if they cannot be written."""
+    try:
+        writer.close()
+    except tf.errors.OpError as error:
+        raise unwritable(directory, error) from error
+
+
 def train(config: TrainConfig) -> None:
     """Trains a GAN from start to end, or from its last checkpoint on.
 
@@ -252,6 +264,7 @@ def train(config: TrainConfig) -> None:
       UserError: if the configuration, the data or the folder cannot be used.
       Interrupted: if a signal ended the run; it has been saved.
     """
+    _check_backend()
     with Run(config) as run:
         configure_runtime(config)
         trainer = Trainer(config.spec(), config.update_ops, config.dtype)
@@ -276,7 +289,7 @@ def train(config: TrainConfig) -> None:
                 checkpointer.save(run.step)
             if run.stopping:
                 break
-        writer.close()
+        close_summaries(writer, run.path("logs"))
         run.finish()
 
 

@@ -24,6 +24,7 @@ TRAJECTORY = (
     "steps_per_epoch",
     "learning_rate",
     "beta1",
+    "tf32",
 )
 
 

@@ -1,5 +1,6 @@
 """Tells how a run is getting on: a bar on a terminal, plain lines elsewhere."""
 
+import os
 import sys
 import time
 
@@ -38,8 +39,10 @@ class Progress:
 
     def message(self, text: str) -> None:
         """Prints a line without tearing the bar."""
-        tqdm.write(text, file=sys.stdout)
-        sys.stdout.flush()
+        if self._bar is not None:
+            self._bar.write(text, file=sys.stdout)
+        else:
+            _print(text)
 
     def close(self) -> None:
         """Leaves the terminal on a new line."""
@@ -48,7 +51,7 @@ class Progress:
 
     def _print_line(self, step, epoch, loss_d, loss_g):
         rate = (step - self._first) / (time.monotonic() - self._started)
-        print(
+        _print(
             "epoch {}/{}, iteration {}/{}, loss_D {:.4f}, loss_G {:.4f}, "
             "{:.2f} it/s, {} left".format(
                 epoch,
@@ -59,6 +62,13 @@ class Progress:
                 loss_g,
                 rate,
                 tqdm.format_interval((self._total - step) / rate),
-            ),
-            flush=True,
+            )
         )
+
+
+def _print(text):
+    """Prints a line; a reader that has gone, as `| head` does, stops no run."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")

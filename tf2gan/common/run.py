@@ -1,11 +1,8 @@
 """One training run: its folder, its schedule and its books.
 
-OUTPUT_DIR/config.json       the configuration
-losses.csv        the losses of every iteration
-checkpoints/      model-<iteration>, the newest few
-logs/             for TensorBoard
-samples/          epoch001.png, epoch005.png, ...
-losses.png        the curves, drawn when the run ends
+In its folder are `config.json`, the configuration; `losses.csv`, the losses of every
+iteration; `checkpoints/model-<iteration>`, the newest few; `logs/` for TensorBoard;
+`samples/epoch001.png` and so on; and, once it has ended, `losses.png`, the curves.
 """
 
 import contextlib
@@ -25,8 +22,17 @@ from tf2gan.common.run_state import unwritable
 
 SAMPLES_PER_ROW = 10
 LOSSES_REMEMBERED = 5
-LOCK_NAME = "lock"
-RESULTS = ("checkpoints", "logs", "samples", "losses.csv", "losses.png")
+LOCK_NAME = ".lock"
+RESULTS = (
+    "checkpoints",
+    "logs",
+    "samples",
+    "losses.csv",
+    "losses.png",
+    "grid.png",
+    "walk.png",
+    "film.gif",
+)
 
 
 class Run:
@@ -62,6 +68,7 @@ class Run:
         self.total_steps = config.epochs * self.batches.steps_per_epoch
         self.step = 0
         self._recent = []
+        self._signal_number = None
         self._exit = contextlib.ExitStack()
         self._digest = loaded.digest()
         self._claim_folder()
@@ -84,7 +91,8 @@ class Run:
           UserError: if the run is complete already, or its losses do not reach
             that far.
         """
-        if step >= self.total_steps:
+        picture = self.path("losses.png")
+        if step >= self.total_steps and os.path.exists(picture):
             raise UserError(
                 "the run in '{}' is complete: it has its {} iterations; raise "
                 "--epochs to go on".format(self.config.output_dir, step)
@@ -93,6 +101,8 @@ class Run:
         with _writing(self.path("losses.csv")):
             self._losses = LossesFile(self.path("losses.csv"), step)
         self._exit.callback(self._losses.close)
+        if os.path.exists(picture):  # it marks a run as finished
+            os.remove(picture)
         with _writing(self.path("config.json")):
             self._write_config()
         self._progress = Progress(
@@ -119,6 +129,8 @@ class Run:
             (loss_d, loss_g)
         ]
         self._progress.update(step, loss_d, loss_g)
+        # Read once per iteration: what asks later must get the same answer.
+        self._signal_number = self._stop.signal_number
 
     def _divergence(self, step, loss_d, loss_g):
         before = ", ".join(
@@ -158,7 +170,7 @@ class Run:
     @property
     def stopping(self) -> bool:
         """Whether a signal asked the run to stop."""
-        return self._stop.signal_number is not None
+        return self._signal_number is not None
 
     def sync(self) -> None:
         """Brings the losses to the disk, so that no checkpoint is ahead of them."""
@@ -199,7 +211,7 @@ class Run:
             )
         if self.stopping and self.step < self.total_steps:
             raise Interrupted(
-                self._stop.signal_number,
+                self._signal_number,
                 "stopped after iteration {} of {}; checkpoint saved, go on with "
                 "--resume --output_dir={}".format(
                     self.step, self.total_steps, self.config.output_dir
@@ -218,9 +230,10 @@ class Run:
         folder = self.config.output_dir
         try:
             os.makedirs(folder, exist_ok=True)
-            held = set(os.listdir(folder)) - {LOCK_NAME, "config.json.part"}
-            self._check_folder(held)
+            self._check_folder(_held(folder))
             self._lock(os.path.join(folder, LOCK_NAME))
+            # Another process may have begun, and ended, a run in between.
+            self._check_folder(_held(folder))
             if not self.config.resume:
                 _remove_results(folder)
                 self._write_config()
@@ -264,7 +277,7 @@ class Run:
             import fcntl
         except ImportError:  # not a POSIX system: go without
             return
-        file = self._exit.enter_context(open(path, "w"))
+        file = self._exit.enter_context(open(path, "a"))
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -292,6 +305,10 @@ def _check_digest(config, config_path, digest):
                 config.output_dir, config.dataset, saved, digest
             )
         )
+
+
+def _held(folder):
+    return set(os.listdir(folder)) - {LOCK_NAME, "config.json.part"}
 
 
 def _remove_results(folder):
