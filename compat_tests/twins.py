@@ -13,7 +13,10 @@ ONLY_IN_TF1 = {
     ("layers.py", "batch_normalization", "*, reuse"),
 }
 ONLY_IN_TF2 = {
-    # Keras lacks what TF1's library has: the class stands in for it.
+    # What TF1 computes in a function is a class in Keras.
+    ("layers.py", "Dense"),
+    ("layers.py", "Conv2D"),
+    ("layers.py", "Conv2DTranspose"),
     ("layers.py", "BatchNormalization"),
     # TF1 inherits these from `tf.train.AdamOptimizer`.
     ("optimizers.py", "Adam.build"),

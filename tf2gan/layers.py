@@ -1,8 +1,7 @@
 """The layers of a GAN, with TF1's names, arithmetic and moving averages.
 
-Each function adds a Keras 3 layer to a functional model. Keras supplies all but
-batch normalization, whose kernel and moving averages are restored here to what
-`tf.layers` computed.
+Each function adds a Keras 3 layer to a functional model. Where Keras rounds or
+averages otherwise than `tf.layers` did, a small class restores TF1's kernel.
 """
 
 import contextlib
@@ -52,7 +51,7 @@ def dense(
 
     The bias starts at zero, the kernel Glorot uniform unless told otherwise.
     """
-    return keras.layers.Dense(
+    return Dense(
         units,
         activation=activation,
         use_bias=use_bias,
@@ -81,7 +80,7 @@ def conv2d(
     filters]. The bias starts at zero, the kernel Glorot uniform unless told
     otherwise.
     """
-    return keras.layers.Conv2D(
+    return Conv2D(
         filters,
         kernel_size,
         strides=strides,
@@ -113,7 +112,7 @@ def conv2d_transpose(
     With padding "same" the result is [B, H * stride, W * stride, filters]. The
     bias starts at zero, the kernel Glorot uniform unless told otherwise.
     """
-    return keras.layers.Conv2DTranspose(
+    return Conv2DTranspose(
         filters,
         kernel_size,
         strides=strides,
@@ -177,6 +176,47 @@ def batch_normalization(
     return BatchNormalization(
         momentum, epsilon, center, scale, name=name, dtype=inputs.dtype
     )(inputs, training=training)
+
+
+@keras.saving.register_keras_serializable(package="tf2gan")
+class Dense(keras.layers.Dense):
+    """Keras's dense layer, with the bias added by TF1's kernel.
+
+    The gradient of `tf.nn.bias_add` sums in another order than that of an
+    addition. In front of batch norm, where the sum is zero but for rounding,
+    that decides in which direction Adam moves the bias, by a full step.
+    """
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Maps [B, channels] to [B, units]."""
+        return _add_bias(self, tf.matmul(inputs, self.kernel))
+
+
+@keras.saving.register_keras_serializable(package="tf2gan")
+class Conv2D(keras.layers.Conv2D):
+    """Keras's convolution, with the bias added by TF1's kernel; see `Dense`."""
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Maps [B, H, W, channels] to [B, H', W', filters]."""
+        return _add_bias(self, self.convolution_op(inputs, self.kernel))
+
+
+@keras.saving.register_keras_serializable(package="tf2gan")
+class Conv2DTranspose(keras.layers.Conv2DTranspose):
+    """Keras's transpose, with the bias added by TF1's kernel; see `Dense`."""
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Maps [B, H, W, channels] to [B, H', W', filters]."""
+        outputs = keras.ops.conv_transpose(
+            inputs,
+            self.kernel,
+            strides=self.strides,
+            padding=self.padding,
+            output_padding=self.output_padding,
+            data_format=self.data_format,
+            dilation_rate=self.dilation_rate,
+        )
+        return _add_bias(self, outputs)
 
 
 @keras.saving.register_keras_serializable(package="tf2gan")
@@ -285,6 +325,31 @@ class BatchNormalization(keras.layers.Layer):
     def _may_update(self):
         scopes = getattr(_updating, "scopes", None)
         return scopes is None or self.path.split("/")[0] in scopes
+
+
+def _add_bias(layer, outputs):
+    if layer.use_bias:
+        outputs = _bias_add(outputs, tf.convert_to_tensor(layer.bias))
+    return layer.activation(outputs)
+
+
+@tf.custom_gradient
+def _bias_add(outputs, bias):
+    """Adds a bias, with the gradient of TF1's graphs.
+
+    There the upstream gradient passes on only once that of the bias is done.
+    Without this the oneDNN rewrite fuses the latter with the gradient of the
+    kernel, and it sums in another order.
+    """
+
+    def gradient(upstream):
+        of_bias = tf.raw_ops.BiasAddGrad(
+            out_backprop=upstream, data_format="NHWC"
+        )
+        with tf.control_dependencies([of_bias]):
+            return tf.identity(upstream), of_bias
+
+    return tf.nn.bias_add(outputs, bias), gradient
 
 
 def _is_fused(inputs):

@@ -82,7 +82,7 @@ class Trainer:
     @property
     def global_step(self) -> int:
         """The number of generator steps done, which is that of iterations."""
-        return int(self.optimizer_g.iterations)
+        return int(self.optimizer_g.iterations.value)
 
     def variables(self) -> Dict[str, tf.Variable]:
         """Returns all variables, the optimizers' too, by their names in TF1."""
