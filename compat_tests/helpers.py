@@ -74,7 +74,7 @@ def _import_script(name):
     defined = flags.FLAGS.flags_by_module_dict()
     for path in SCRIPTS.glob("*.py"):
         sys.modules.pop(path.stem, None)
-        for flag in defined.get(path.stem, []):
+        for flag in list(defined.get(path.stem, [])):
             if flag.name in flags.FLAGS:
                 delattr(flags.FLAGS, flag.name)
     with mock.patch.object(sys, "path", [str(SCRIPTS), *sys.path]):

@@ -1,6 +1,7 @@
 """The scripts: what a run leaves, how it is stopped, resumed and read."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -251,7 +252,10 @@ def test_a_film_shows_every_checkpoint_of_a_run_that_keeps_all(side, tmp_path):
     "arguments, expected",
     [
         (["--run_dir=nowhere"], "no run in 'nowhere'"),
-        (["--checkpoint=no"], "cannot restore the checkpoint 'no'"),
+        (
+            ["--checkpoint=no"],
+            "no checkpoint 'no'; the run has model-12, model-15",
+        ),
         (["--output=no/where.png"], "cannot write --output='no/where.png'"),
         (["--output=a.jpg"], "--output='a.jpg' should end in .png"),
         (["--kind=film", "--checkpoint=a"], "exclude each other"),
@@ -291,6 +295,37 @@ def test_a_run_killed_just_before_its_end_can_be_finished(
     assert (run / "losses.png").exists()
     assert helpers.call_script("train_" + side, *arguments) == 1
     assert "is complete" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["12", "model-12"])
+@both_sides
+def test_a_checkpoint_is_found_by_name_and_iteration(
+    runs, side, name, tmp_path
+):
+    run = "--run_dir={}".format(runs / side)
+    path = "--checkpoint={}".format(runs / side / "checkpoints" / "model-12")
+    pictures = []
+    for checkpoint in (path, "--checkpoint=" + name, "--checkpoint=15"):
+        output = tmp_path / "a.png"
+        arguments = [run, checkpoint, "--rows=1", "--output={}".format(output)]
+        assert helpers.call_script("sample_" + side, *arguments) == 0
+        pictures.append(output.read_bytes())
+    assert pictures[0] == pictures[1] != pictures[2]
+
+
+@pytest.mark.parametrize(
+    "name", ["train_tf1", "train_tf2", "sample_tf1", "sample_tf2"]
+)
+def test_help_lists_every_flag_of_the_readme(name):
+    done = helpers.run_script(name, "--help", cwd=str(helpers.ROOT))
+    listed = set(re.findall(r"--(?:\[no\])?(\w+)", done.out))
+    assert {"debug", "seed"} <= listed
+    if name.startswith("train"):
+        readme = (helpers.ROOT / "README.md").read_text()
+        rows = re.findall(r"^\| (`--.*?) \|", readme, re.MULTILINE)
+        named = {flag for row in rows for flag in re.findall(r"--(\w+)", row)}
+        assert len(named) > 15
+        assert named - {"run_eagerly"} <= listed
 
 
 def test_a_run_is_sampled_by_its_own_side_only(runs, capfd):

@@ -24,7 +24,6 @@ STATE_TOLERANCE = 1e-9
 NOISY_BIASES = tuple(
     "{}/{}/bias".format(network, layer)
     for network, layer in [
-        (GENERATOR, "dense"),
         (GENERATOR, "conv2d_transpose"),
         (GENERATOR, "conv2d_transpose_1"),
         (DISCRIMINATOR, "conv2d_1"),

@@ -31,7 +31,9 @@ flags.DEFINE_integer(
     upper_bound=2**63 - 1,
 )
 flags.DEFINE_string(
-    "checkpoint", None, "Checkpoint to draw from. Default: the run's latest."
+    "checkpoint",
+    None,
+    "Checkpoint to draw from: its path, name or iteration. Default: the latest.",
 )
 
 

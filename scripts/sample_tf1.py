@@ -5,6 +5,10 @@ python scripts/sample_tf1.py --run_dir=runs/tf1 --kind=walk
 
 import command_line
 import sample_flags
+from absl import flags
+
+flags.adopt_module_key_flags(sample_flags)
+flags.adopt_module_key_flags(command_line)
 
 
 def main() -> None:

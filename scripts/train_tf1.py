@@ -5,6 +5,10 @@ python scripts/train_tf1.py --epochs=5 --output_dir=runs/tf1
 
 import command_line
 import train_flags
+from absl import flags
+
+flags.adopt_module_key_flags(train_flags)
+flags.adopt_module_key_flags(command_line)
 
 
 def main() -> None:

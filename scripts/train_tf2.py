@@ -7,6 +7,8 @@ import command_line
 import train_flags
 from absl import flags
 
+flags.adopt_module_key_flags(train_flags)
+flags.adopt_module_key_flags(command_line)
 flags.DEFINE_bool("run_eagerly", False, "Run every step without tf.function.")
 
 

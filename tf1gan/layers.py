@@ -38,19 +38,20 @@ def dense(
     activation: Optional[Callable] = None,
     use_bias: bool = True,
     kernel_initializer: Optional[Callable] = None,
+    bias_initializer: Optional[Callable] = None,
     *,
     name: Optional[str] = None,
     reuse: Optional[bool] = None,
 ) -> tf.Tensor:
     """Multiplies by a kernel [channels, units] and adds a bias: [B, units].
 
-    The bias starts at zero, the kernel Glorot uniform unless told otherwise.
+    Unless told otherwise the kernel starts Glorot uniform, the bias at zero.
     """
     with tf.variable_scope(name, default_name="dense", reuse=reuse):
         channels = _channels(inputs)
         kernel = _kernel([channels, units], inputs.dtype, kernel_initializer)
         outputs = tf.matmul(inputs, kernel)  # [B, units]
-        return _finish(outputs, units, use_bias, activation)
+        return _finish(outputs, use_bias, bias_initializer, activation)
 
 
 def conv2d(
@@ -63,14 +64,15 @@ def conv2d(
     activation: Optional[Callable] = None,
     use_bias: bool = True,
     kernel_initializer: Optional[Callable] = None,
+    bias_initializer: Optional[Callable] = None,
     name: Optional[str] = None,
     reuse: Optional[bool] = None,
 ) -> tf.Tensor:
     """Convolves [B, H, W, channels] with a kernel [h, w, channels, filters].
 
     With padding "same" the result is [B, ceil(H / stride), ceil(W / stride),
-    filters]. The bias starts at zero, the kernel Glorot uniform unless told
-    otherwise.
+    filters]. Unless told otherwise the kernel starts Glorot uniform, the bias
+    at zero.
     """
     with tf.variable_scope(name, default_name="conv2d", reuse=reuse):
         window = list(_pair(kernel_size))
@@ -83,7 +85,7 @@ def conv2d(
             padding=padding.upper(),
             data_format="NHWC",
         )
-        return _finish(outputs, filters, use_bias, activation)
+        return _finish(outputs, use_bias, bias_initializer, activation)
 
 
 def conv2d_transpose(
@@ -96,13 +98,14 @@ def conv2d_transpose(
     activation: Optional[Callable] = None,
     use_bias: bool = True,
     kernel_initializer: Optional[Callable] = None,
+    bias_initializer: Optional[Callable] = None,
     name: Optional[str] = None,
     reuse: Optional[bool] = None,
 ) -> tf.Tensor:
     """Applies the transpose of a convolution, kernel [h, w, filters, channels].
 
-    With padding "same" the result is [B, H * stride, W * stride, filters]. The
-    bias starts at zero, the kernel Glorot uniform unless told otherwise.
+    With padding "same" the result is [B, H * stride, W * stride, filters].
+    Unless told otherwise the kernel starts Glorot uniform, the bias at zero.
     """
     with tf.variable_scope(name, default_name="conv2d_transpose", reuse=reuse):
         window = list(_pair(kernel_size))
@@ -118,7 +121,7 @@ def conv2d_transpose(
             data_format="NHWC",
         )
         outputs.set_shape([inputs.shape[0]] + size + [filters])
-        return _finish(outputs, filters, use_bias, activation)
+        return _finish(outputs, use_bias, bias_initializer, activation)
 
 
 def flatten(inputs: tf.Tensor, name: Optional[str] = None) -> tf.Tensor:
@@ -127,7 +130,7 @@ def flatten(inputs: tf.Tensor, name: Optional[str] = None) -> tf.Tensor:
         return tf.reshape(inputs, [-1, inputs.shape[1:].num_elements()])
 
 
-def leaky_relu(inputs: tf.Tensor, slope: float) -> tf.Tensor:
+def leaky_relu(inputs: tf.Tensor, slope: float = 0.2) -> tf.Tensor:
     """Returns the greater of x and `slope` * x, for a slope below 1.
 
     At exactly 0 its gradient is 1, the one of the first argument; that of
@@ -193,7 +196,7 @@ def batch_normalization(
             decay = _decay(inputs, momentum, training)
             _add_update(moving_mean, mean, decay)
             _add_update(moving_variance, variance, decay)
-        return outputs
+        return tf.identity(outputs, name="output")
 
 
 def _is_fused(inputs):
@@ -290,11 +293,19 @@ def _variable(name, shape, dtype, value, trainable=True):
     )
 
 
-def _finish(outputs, channels, use_bias, activation):
+def _finish(outputs, use_bias, bias_initializer, activation):
     if use_bias:
-        bias = _variable("bias", [channels], outputs.dtype, 0.0)
+        initializer = bias_initializer or tf.zeros_initializer()
+        bias = tf.get_variable(
+            "bias",
+            [_channels(outputs)],
+            outputs.dtype,
+            initializer,
+            use_resource=True,
+        )
         outputs = tf.nn.bias_add(outputs, bias)
-    return outputs if activation is None else activation(outputs)
+    outputs = outputs if activation is None else activation(outputs)
+    return tf.identity(outputs, name="output")
 
 
 def _channels(inputs):

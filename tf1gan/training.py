@@ -39,6 +39,7 @@ class Trainer:
         """
         self.spec = spec
         self.dtype = dtype
+        self._gradients = None
         # TF1: everything is declared once, in a graph; a session runs parts.
         # TF2: the networks are objects, and the steps below are functions.
         self.graph = tf.Graph()
@@ -124,6 +125,9 @@ class Trainer:
         self, images: np.ndarray, latent: np.ndarray
     ) -> float:
         """Trains the discriminator once; returns its loss before that."""
+        # TF1: the train op moves the variables that `minimize` was given.
+        # TF2: the tape is for the network that is trained; the other is called
+        # outside it.
         _, loss = self._run(
             [self._train_d, self._loss_d], self._feed(images, latent, True)
         )
@@ -135,6 +139,8 @@ class Trainer:
         Under the policy "source" the images matter too: the discriminator's
         moving averages are updated with them.
         """
+        # TF1: the train op runs updates that need the real images.
+        # TF2: so that its averages move, the discriminator is called on them.
         _, loss = self._run(
             [self._train_g, self._loss_g], self._feed(images, latent, True)
         )
@@ -156,6 +162,35 @@ class Trainer:
                 [self._loss_d, self._loss_g], self._feed(images, latent, True)
             )
         )
+
+    def gradients(
+        self, images: np.ndarray, latent: np.ndarray
+    ) -> Dict[str, np.ndarray]:
+        """Returns by variable the gradient of its own network's loss."""
+        # TF1: they are made once, apart from the train ops, and then run.
+        # TF2: a tape is run without an update.
+        if self._gradients is None:
+            with self.graph.as_default():
+                self._gradients = _named_gradients(self._loss_d, DISCRIMINATOR)
+                self._gradients.update(
+                    _named_gradients(self._loss_g, GENERATOR)
+                )
+        return self._run(self._gradients, self._feed(images, latent, True))
+
+    def activations(
+        self, images: np.ndarray, latent: np.ndarray
+    ) -> Dict[str, np.ndarray]:
+        """Returns each layer's output in training mode, in order of the layers.
+
+        Names are those of TF1's name scopes: `discriminator/conv2d` sees the
+        real images, `discriminator_1/conv2d` the generated ones.
+        """
+        outputs = {
+            operation.name[: -len("/output")]: operation.outputs[0]
+            for operation in self.graph.get_operations()
+            if operation.name.endswith("/output")
+        }
+        return self._run(outputs, self._feed(images, latent, True))
 
     def generate(self, latent: np.ndarray) -> np.ndarray:
         """Returns images of latents, with the moving averages as statistics."""
@@ -200,6 +235,12 @@ class Trainer:
 
     def _run(self, fetches, feed=None):
         return self.session.run(fetches, feed)
+
+
+def _named_gradients(loss, network):
+    variables = tf.get_collection(tf.GraphKeys.TRAINABLE_VARIABLES, network)
+    gradients = tf.gradients(loss, variables)
+    return {v.op.name: gradient for v, gradient in zip(variables, gradients)}
 
 
 def _initial_value(variable):

@@ -44,19 +44,20 @@ def dense(
     activation: Optional[Callable] = None,
     use_bias: bool = True,
     kernel_initializer: Optional[Callable] = None,
+    bias_initializer: Optional[Callable] = None,
     *,
     name: Optional[str] = None,
 ) -> keras.KerasTensor:
     """Multiplies by a kernel [channels, units] and adds a bias: [B, units].
 
-    The bias starts at zero, the kernel Glorot uniform unless told otherwise.
+    Unless told otherwise the kernel starts Glorot uniform, the bias at zero.
     """
     return Dense(
         units,
         activation=activation,
         use_bias=use_bias,
         kernel_initializer=kernel_initializer or "glorot_uniform",
-        bias_initializer="zeros",
+        bias_initializer=bias_initializer or "zeros",
         name=name,
         dtype=inputs.dtype,
     )(inputs)
@@ -72,13 +73,14 @@ def conv2d(
     activation: Optional[Callable] = None,
     use_bias: bool = True,
     kernel_initializer: Optional[Callable] = None,
+    bias_initializer: Optional[Callable] = None,
     name: Optional[str] = None,
 ) -> keras.KerasTensor:
     """Convolves [B, H, W, channels] with a kernel [h, w, channels, filters].
 
     With padding "same" the result is [B, ceil(H / stride), ceil(W / stride),
-    filters]. The bias starts at zero, the kernel Glorot uniform unless told
-    otherwise.
+    filters]. Unless told otherwise the kernel starts Glorot uniform, the bias
+    at zero.
     """
     return Conv2D(
         filters,
@@ -89,7 +91,7 @@ def conv2d(
         activation=activation,
         use_bias=use_bias,
         kernel_initializer=kernel_initializer or "glorot_uniform",
-        bias_initializer="zeros",
+        bias_initializer=bias_initializer or "zeros",
         name=name,
         dtype=inputs.dtype,
     )(inputs)
@@ -105,12 +107,13 @@ def conv2d_transpose(
     activation: Optional[Callable] = None,
     use_bias: bool = True,
     kernel_initializer: Optional[Callable] = None,
+    bias_initializer: Optional[Callable] = None,
     name: Optional[str] = None,
 ) -> keras.KerasTensor:
     """Applies the transpose of a convolution, kernel [h, w, filters, channels].
 
-    With padding "same" the result is [B, H * stride, W * stride, filters]. The
-    bias starts at zero, the kernel Glorot uniform unless told otherwise.
+    With padding "same" the result is [B, H * stride, W * stride, filters].
+    Unless told otherwise the kernel starts Glorot uniform, the bias at zero.
     """
     return Conv2DTranspose(
         filters,
@@ -121,7 +124,7 @@ def conv2d_transpose(
         activation=activation,
         use_bias=use_bias,
         kernel_initializer=kernel_initializer or "glorot_uniform",
-        bias_initializer="zeros",
+        bias_initializer=bias_initializer or "zeros",
         name=name,
         dtype=inputs.dtype,
     )(inputs)
@@ -134,7 +137,9 @@ def flatten(
     return keras.layers.Flatten(name=name, dtype=inputs.dtype)(inputs)
 
 
-def leaky_relu(inputs: keras.KerasTensor, slope: float) -> keras.KerasTensor:
+def leaky_relu(
+    inputs: keras.KerasTensor, slope: float = 0.2
+) -> keras.KerasTensor:
     """Returns the greater of x and `slope` * x, for a slope below 1.
 
     At exactly 0 its gradient is 1, the one of the first argument; that of

@@ -1,5 +1,6 @@
 """Draws images from the checkpoints of a run, for inference only."""
 
+import os
 from typing import List, Optional
 
 import numpy as np
@@ -47,10 +48,25 @@ class Sampler:
 
         Args:
           latent: in any floating-point type.
-          checkpoint: its path; None for the latest.
+          checkpoint: its path, its name (model-312) or its iteration (312);
+            None for the latest.
 
         Raises:
           UserError: if the checkpoint is missing or damaged.
         """
-        self._checkpointer.restore(checkpoint or self.checkpoints()[-1])
+        self._checkpointer.restore(self._find(checkpoint))
         return self._trainer.generate(latent.astype(self._trainer.dtype))
+
+    def _find(self, checkpoint):
+        paths = self.checkpoints()
+        named = {os.path.basename(path): path for path in paths}
+        if checkpoint is None:
+            return paths[-1]
+        for name in (checkpoint, "model-" + checkpoint):
+            if name in named:
+                return named[name]
+        if os.path.exists(checkpoint + ".index"):
+            return checkpoint
+        raise UserError(
+            f"no checkpoint '{checkpoint}'; the run has {', '.join(named)}"
+        )

@@ -114,6 +114,9 @@ class Trainer:
         self, images: np.ndarray, latent: np.ndarray
     ) -> float:
         """Trains the discriminator once; returns its loss before that."""
+        # TF1: the train op moves the variables that `minimize` was given.
+        # TF2: the tape is for the network that is trained; the other is called
+        # outside it.
         with layers.update_ops(self._scopes_d):
             generated = self.generator(latent, training=True)
             with tf.GradientTape() as tape:
@@ -131,6 +134,8 @@ class Trainer:
         Under the policy "source" the images matter too: the discriminator's
         moving averages are updated with them.
         """
+        # TF1: the train op runs updates that need the real images.
+        # TF2: so that its averages move, the discriminator is called on them.
         with layers.update_ops(self._scopes_g):
             if DISCRIMINATOR in self._scopes_g:
                 self.discriminator(images, training=True)
@@ -160,6 +165,41 @@ class Trainer:
             real = self.discriminator(images, training=True)
             fake = self.discriminator(generated, training=True)
         return self._discriminator_loss(real, fake), self._generator_loss(fake)
+
+    def gradients(
+        self, images: np.ndarray, latent: np.ndarray
+    ) -> Dict[str, np.ndarray]:
+        """Returns by variable the gradient of its own network's loss."""
+        # TF1: they are made once, apart from the train ops, and then run.
+        # TF2: a tape is run without an update.
+        gradients = self._gradients(images, latent)
+        return {name: value.numpy() for name, value in gradients.items()}
+
+    @tf.function(reduce_retracing=True)
+    def _gradients(self, images, latent):
+        with tf.GradientTape(persistent=True) as tape:
+            loss_d, loss_g = self.evaluate(images, latent)
+        of_d = _named_gradients(tape, loss_d, self.discriminator)
+        return dict(of_d, **_named_gradients(tape, loss_g, self.generator))
+
+    def activations(
+        self, images: np.ndarray, latent: np.ndarray
+    ) -> Dict[str, np.ndarray]:
+        """Returns each layer's output in training mode, in order of the layers.
+
+        Names are those of TF1's name scopes: `discriminator/conv2d` sees the
+        real images, `discriminator_1/conv2d` the generated ones.
+        """
+        with layers.update_ops([]):
+            named = _activations(self.generator, latent, GENERATOR)
+            generated = self.generator(latent, training=True)
+            for inputs, scope in ((images, ""), (generated, "_1")):
+                named.update(
+                    _activations(
+                        self.discriminator, inputs, DISCRIMINATOR + scope
+                    )
+                )
+        return named
 
     def generate(self, latent: np.ndarray) -> np.ndarray:
         """Returns images of latents, with the moving averages as statistics."""
@@ -193,6 +233,22 @@ class Trainer:
             writer.flush()
         except tf.errors.OpError as error:
             raise unwritable("logs", error) from error
+
+
+def _named_gradients(tape, loss, network):
+    variables = network.trainable_variables
+    gradients = tape.gradient(loss, variables)
+    return {v.path: gradient for v, gradient in zip(variables, gradients)}
+
+
+def _activations(network, inputs, scope):
+    chosen = [layer for layer in network.layers if layer.weights]
+    probe = keras.Model(network.input, [layer.output for layer in chosen])
+    outputs = probe(inputs, training=True)
+    return {
+        f"{scope}/{layer.name}": output.numpy()
+        for layer, output in zip(chosen, outputs)
+    }
 
 
 def _optimizer_variables(optimizer, network, suffix):
