@@ -41,6 +41,8 @@ def environment():
     """Returns that of a script: this checkout, which must be quiet by itself."""
     variables = dict(os.environ, PYTHONPATH=str(ROOT))
     variables.pop("TF_CPP_MIN_LOG_LEVEL", None)
+    # TensorFlow 2 sets it as it is imported; 1.15 would give up its own defaults.
+    variables.pop("TF2_BEHAVIOR", None)
     return variables
 
 

@@ -17,6 +17,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 ENVIRONMENT = dict(os.environ, PYTHONPATH=str(ROOT))
+ENVIRONMENT.pop("TF2_BEHAVIOR", None)  # see helpers.environment
 STEPS_PER_EPOCH = 5
 EPOCHS = 14
 LAST_KILL = 35  # row; the rest is time for the last signal to arrive

@@ -2,6 +2,7 @@
 
 import functools
 
+import fingerprints
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -19,17 +20,7 @@ SEED = 7
 # by their largest element, at 2e-10: moving means follow the noisy biases below.
 TOLERANCE = 1e-10
 STATE_TOLERANCE = 1e-9
-# In front of batch norm the true gradient of a bias is zero. Adam makes steps of
-# up to the learning rate out of its rounding noise, which on both sides is another.
-NOISY_BIASES = tuple(
-    "{}/{}/bias".format(network, layer)
-    for network, layer in [
-        (GENERATOR, "conv2d_transpose"),
-        (GENERATOR, "conv2d_transpose_1"),
-        (DISCRIMINATOR, "conv2d_1"),
-        (DISCRIMINATOR, "conv2d_2"),
-    ]
-)
+# For the biases in front of batch norm, see there.
 NOISY_BOUND = 1e-8
 
 
@@ -68,7 +59,7 @@ def _trainers(spec, update_ops="source", dtype="float64"):
 def _assert_same_state(state1, state2):
     assert set(state1) == set(state2)
     for name in state1:
-        noisy = name.startswith(NOISY_BIASES)
+        noisy = name.startswith(fingerprints.NOISY_BIASES)
         size = np.max(np.abs(state1[name]))
         np.testing.assert_allclose(
             state2[name],

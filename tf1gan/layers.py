@@ -227,9 +227,10 @@ def _unfused(
     inputs, gamma, beta, moving_mean, moving_variance, epsilon, training
 ):
     axes = list(range(inputs.shape.ndims - 1))
+    moments = tuple(tf.nn.moments(inputs, axes))
     mean, variance = _either(
         training,
-        lambda: tuple(tf.nn.moments(inputs, axes)),
+        lambda: tuple(tf.identity(moment) for moment in moments),
         lambda: (moving_mean.read_value(), moving_variance.read_value()),
     )
     outputs = tf.nn.batch_normalization(

@@ -1,0 +1,1 @@
+"""Tools for moving a GAN from TF1 to TF2."""
