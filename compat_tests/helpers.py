@@ -125,3 +125,23 @@ def final_state(side, run, step):
         for name in names
         if name.endswith(suffix)
     }
+
+
+def assert_same_averages(state, other, tolerance=1e-9):
+    """Compares the moving averages of two states.
+
+    Variances are held to the tolerance relative to the largest of their tensor. A
+    moving mean follows the bias in front of it, which steps by its rounding noise
+    whatever its size; so means are held to it as they are.
+    """
+    averages = [name for name in state if "/moving_" in name]
+    assert len(averages) == 10
+    for name in averages:
+        size = np.abs(state[name]).max() if name.endswith("variance") else 1.0
+        np.testing.assert_allclose(
+            other[name],
+            state[name],
+            rtol=0,
+            atol=tolerance * size,
+            err_msg=name,
+        )

@@ -391,10 +391,4 @@ def test_the_commands_of_the_readme_give_the_same_numbers(update_ops, tmp_path):
     for name in ("loss_D", "loss_G"):
         assert len(losses[0][name]) == 30
         np.testing.assert_allclose(losses[1][name], losses[0][name], rtol=1e-9)
-    averages = [name for name in states[0] if "/moving_" in name]
-    assert len(averages) == 10
-    for name in averages:
-        size = np.abs(states[0][name]).max()
-        np.testing.assert_allclose(
-            states[1][name], states[0][name], rtol=0, atol=1e-9 * size
-        )
+    helpers.assert_same_averages(*states)
