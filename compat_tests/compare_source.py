@@ -15,7 +15,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import fingerprints  # noqa: E402
 import numpy as np  # noqa: E402
-import side_gradients  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from source_graph import SourceTrainer  # noqa: E402
 
@@ -28,7 +27,6 @@ BATCH_SIZE = 16
 def compare(source, port, steps, realign=False):
     """Returns {kind: (difference, where)} after training both for `steps`."""
     batches = fingerprints.make_batches("float64", BATCH_SIZE)
-    port_gradients = side_gradients.of_graph(port)
     for trainer in (source, port):
         trainer.initialize(fingerprints.SEED)
     found = _differences("state", source.state(), port.state(), 0)
@@ -36,7 +34,7 @@ def compare(source, port, steps, realign=False):
         if realign:
             port.load_state(source.state())
         found += _differences(
-            "gradient", source.gradients(*batch), port_gradients(*batch), step
+            "gradient", source.gradients(*batch), port.gradients(*batch), step
         )
         losses1, losses2 = source.train_step(*batch), port.train_step(*batch)
         for name, loss1, loss2 in zip(("loss_D", "loss_G"), losses1, losses2):

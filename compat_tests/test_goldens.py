@@ -15,7 +15,6 @@ import fingerprints
 import helpers
 import numpy as np
 import pytest
-import side_gradients
 
 from tf1gan import training as training1
 from tf2gan.common import specs
@@ -78,13 +77,11 @@ def _train(side, update_ops, dtype, steps=None, spec=None):
     spec = spec or specs.get_spec("dcgan28")
     if side == "tf1":
         trainer = training1.Trainer(spec, update_ops, dtype)
-        gradients = side_gradients.of_graph(trainer)
     else:
         from tf2gan import training as training2
 
         trainer = training2.Trainer(spec, update_ops, dtype)
-        gradients = side_gradients.of_tapes(trainer)
-    return fingerprints.record(trainer, gradients, dtype, steps)
+    return fingerprints.record(trainer, trainer.gradients, dtype, steps)
 
 
 _trained = functools.lru_cache(maxsize=None)(_train)  # tests share these runs
