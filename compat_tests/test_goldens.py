@@ -56,13 +56,8 @@ FLOAT32_START = dict(FLOAT32, gradient=1e-3, **{"noisy gradient": 1e-4})
 # One thread gives the same bits again on the same machine, and an exact zero was
 # seen; another processor may take other paths through the C library.
 REMADE = dict.fromkeys(FLOAT64, 1e-10)
-# Seen over 10 free iterations: weights 3e-11, all else 1e-11.
-SOURCE = dict(
-    dict.fromkeys(FLOAT64, 1e-10),
-    **{"step": 0, "noisy bias": 1e-8, "moving mean": 1e-8},
-)
-# Over 100 free iterations chaos makes of that: losses 8e-10, slots 9e-8.
-SOURCE_FREE = dict(dict.fromkeys(FLOAT64, 1e-6), **{"step": 0, "loss": 1e-7})
+# On one machine it was the same bits.
+SOURCE = dict(dict.fromkeys(FLOAT64, 1e-10), step=0)
 
 
 def _load(update_ops, dtype):
@@ -285,24 +280,28 @@ def _assert_within(worst, tolerances):
 @pytest.mark.slow
 @pytest.mark.parametrize("update_ops", specs.UPDATE_POLICIES)
 def test_tf1gan_is_the_original_on_tf115(update_ops):
-    report = _compare_on_tf115(update_ops, 10)
+    report = _compare_on_tf115(update_ops, 100)
     assert report["tensorflow"] == "1.15.5"
     assert len(report["source"]["networks"]) == 36
     assert report["port"] == report["source"]
-    _assert_within(report["largest"], SOURCE)
+    assert set(report["largest"]) == set(SOURCE)
+    for kind, (error, where) in report["largest"].items():
+        assert error <= SOURCE[kind], (kind, where)
 
 
 @on_tf115
-@pytest.mark.slow
-@pytest.mark.parametrize("update_ops", specs.UPDATE_POLICIES)
-def test_each_of_100_iterations_is_the_originals(update_ops):
-    """Each starts from the original's state, so that rounding does not add up."""
-    report = _compare_on_tf115(update_ops, 100, "--realign")
-    _assert_within(report["largest"], SOURCE)
-
-
-@on_tf115
-@pytest.mark.slow
-def test_100_iterations_from_one_start_stay_with_the_original():
-    report = _compare_on_tf115("source", 100)
-    _assert_within(report["largest"], SOURCE_FREE)
+@pytest.mark.parametrize(
+    "constant, value, kind",
+    [
+        ("adam_epsilon", 1.1e-8, "slot"),
+        ("batch_norm_momentum", 0.9901, "moving mean"),
+        ("leaky_relu_slope", 0.2000001, "gradient"),
+    ],
+)
+def test_tf1gan_with_another_constant_is_not_the_original(
+    constant, value, kind
+):
+    fault = "--fault={}={}".format(constant, value)
+    report = _compare_on_tf115("source", 1, fault)
+    error, where = report["largest"][kind]
+    assert error > SOURCE[kind], where

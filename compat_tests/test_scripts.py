@@ -392,3 +392,22 @@ def test_the_commands_of_the_readme_give_the_same_numbers(update_ops, tmp_path):
         assert len(losses[0][name]) == 30
         np.testing.assert_allclose(losses[1][name], losses[0][name], rtol=1e-9)
     helpers.assert_same_averages(*states)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_deterministic_runs_of_both_sides_print_the_same_bytes(dtype, tmp_path):
+    """On a CPU. On a GPU sums of the two may come in another order."""
+    for side in helpers.SIDES:
+        _run_as_written(
+            "train_{}.py".format(side),
+            tmp_path,
+            "--dtype=" + dtype,
+            "--batch_size=20",
+            "--deterministic",
+        )
+    printed = {
+        (tmp_path / "runs" / side / "losses.csv").read_bytes()
+        for side in helpers.SIDES
+    }
+    assert len(printed) == 1

@@ -72,7 +72,11 @@ flags.DEFINE_bool(
     "resume", False, "Go on where the run in --output_dir stopped."
 )
 flags.DEFINE_bool("overwrite", False, "Replace the run in --output_dir.")
-flags.DEFINE_bool("deterministic", False, "Use deterministic kernels only.")
+flags.DEFINE_bool(
+    "deterministic",
+    False,
+    "Use deterministic kernels only, and graphs as they are written.",
+)
 flags.DEFINE_bool("tf32", False, "Allow TF32 arithmetic on GPUs (less exact).")
 
 _SETTINGS = (

@@ -47,7 +47,7 @@ def dense(
 
     Unless told otherwise the kernel starts Glorot uniform, the bias at zero.
     """
-    with tf.variable_scope(name, default_name="dense", reuse=reuse):
+    with _layer_scope(name, "dense", reuse):
         channels = _channels(inputs)
         kernel = _kernel([channels, units], inputs.dtype, kernel_initializer)
         outputs = tf.matmul(inputs, kernel)  # [B, units]
@@ -74,7 +74,7 @@ def conv2d(
     filters]. Unless told otherwise the kernel starts Glorot uniform, the bias
     at zero.
     """
-    with tf.variable_scope(name, default_name="conv2d", reuse=reuse):
+    with _layer_scope(name, "conv2d", reuse):
         window = list(_pair(kernel_size))
         shape = window + [_channels(inputs), filters]
         kernel = _kernel(shape, inputs.dtype, kernel_initializer)
@@ -107,7 +107,7 @@ def conv2d_transpose(
     With padding "same" the result is [B, H * stride, W * stride, filters].
     Unless told otherwise the kernel starts Glorot uniform, the bias at zero.
     """
-    with tf.variable_scope(name, default_name="conv2d_transpose", reuse=reuse):
+    with _layer_scope(name, "conv2d_transpose", reuse):
         window = list(_pair(kernel_size))
         shape = window + [filters, _channels(inputs)]
         kernel = _kernel(shape, inputs.dtype, kernel_initializer)
@@ -170,9 +170,7 @@ def batch_normalization(
     """
     # TF1: `training` is a bool or a placeholder, fed anew in each session.run.
     # TF2: it is a bool, passed anew in each call of the model.
-    with tf.variable_scope(
-        name, default_name="batch_normalization", reuse=reuse
-    ):
+    with _layer_scope(name, "batch_normalization", reuse):
         if isinstance(training, int):  # 0 and 1 are flags too
             training = bool(training)
         shape, dtype = [_channels(inputs)], inputs.dtype
@@ -275,6 +273,13 @@ def _add_update(average, value, decay):
     tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, update)
 
 
+def _layer_scope(name, kind, reuse):
+    """Opens the scope of a layer, which is numbered unless named or reused."""
+    if reuse:
+        return tf.variable_scope(name or kind, reuse=reuse)
+    return tf.variable_scope(name or None, default_name=kind, reuse=reuse)
+
+
 def _kernel(shape, dtype, initializer):
     initializer = initializer or tf.get_variable_scope().initializer
     initializer = initializer or tf.glorot_uniform_initializer()
@@ -322,7 +327,7 @@ def _strides(strides):
 
 
 def _transposed_size(inputs, window, strides, padding):
-    sides = tf.TensorShape(inputs.shape).as_list()[1:3]
+    _, *sides, _ = tf.TensorShape(inputs.shape).with_rank(4).as_list()
     extra = [
         max(w - s, 0) if padding == "valid" else 0
         for w, s in zip(window, strides)

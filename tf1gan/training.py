@@ -259,6 +259,10 @@ def configure_runtime(config: TrainConfig) -> None:
 
     if config.deterministic:
         settings.experimental.enable_op_determinism()
+        # Rewritten graphs round otherwise, and each of the twins in its way.
+        settings.optimizer.set_experimental_options(
+            {"disable_meta_optimizer": True}
+        )
     settings.experimental.enable_tensor_float_32_execution(config.tf32)
 
 

@@ -320,8 +320,7 @@ class BatchNormalization(keras.layers.Layer):
     def _unfused(self, inputs, gamma, beta, training):
         mean, variance = self.moving_mean.value, self.moving_variance.value
         if training:
-            axes = list(range(inputs.shape.rank - 1))
-            mean, variance = tf.nn.moments(inputs, axes)
+            inputs, mean, variance = _moments(inputs)
         outputs = tf.nn.batch_normalization(
             inputs, mean, variance, beta, gamma, self.epsilon
         )
@@ -330,6 +329,29 @@ class BatchNormalization(keras.layers.Layer):
     def _may_update(self):
         scopes = getattr(_updating, "scopes", None)
         return scopes is None or self.path.split("/")[0] in scopes
+
+
+def _moments(inputs):
+    """Returns the inputs again, and their `tf.nn.moments` by channel."""
+    axes = list(range(inputs.shape.rank - 1))
+    inputs, for_variance, for_mean = _three_uses(inputs)
+    mean = tf.reduce_mean(for_mean, axes, keepdims=True)  # [1, ..., channels]
+    squares = tf.math.squared_difference(for_variance, tf.stop_gradient(mean))
+    return inputs, tf.squeeze(mean, axes), tf.reduce_mean(squares, axes)
+
+
+@tf.custom_gradient
+def _three_uses(inputs):
+    """Returns a tensor three times; gradients are added in the order of these.
+
+    TF1's graphs have one order, a gradient tape has another, and the sum of
+    three rounded numbers depends on it.
+    """
+
+    def gradient(*upstreams):
+        return tf.add_n(upstreams)
+
+    return [tf.identity(inputs) for _ in range(3)], gradient
 
 
 def _add_bias(layer, outputs):

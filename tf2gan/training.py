@@ -279,6 +279,10 @@ def configure_runtime(config: TrainConfig) -> None:
     # TF2: both are settings of the library.
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
+        # Rewritten graphs round otherwise, and each of the twins in its way.
+        tf.config.optimizer.set_experimental_options(
+            {"disable_meta_optimizer": True}
+        )
     tf.config.experimental.enable_tensor_float_32_execution(config.tf32)
     tf.config.run_functions_eagerly(config.run_eagerly)
     # TensorFlow says that this does not reach `tf.data`; it need not.
