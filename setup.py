@@ -40,6 +40,8 @@ setup(
         "test": [
             "pytest>=7",
             "ruff>=0.17,<0.18; python_version >= '3.9'",
+            # `tf.layers` on TensorFlow 2, to hold `tf1gan.layers` against.
+            "tf_keras; python_version >= '3.9'",
         ],
         "gpu": ["tensorflow[and-cuda]>=2.16; python_version >= '3.9'"],
     },
