@@ -4,9 +4,53 @@ import os
 # Before anything imports TensorFlow: scripts that tests call here must be as quiet as
 # by themselves, where they see to it before the import.
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+# Tests start processes, which need some of the GPU's memory too.
+os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 
 import helpers  # noqa: E402
 import pytest  # noqa: E402
+
+NO_GPU = "no GPU is visible to TensorFlow"
+
+
+@pytest.fixture(params=["CPU", pytest.param("GPU", marks=pytest.mark.gpu)])
+def device(request):
+    """Every kind of device, for tests that run on each."""
+    return request.param
+
+
+def pytest_collection_modifyitems(items):
+    """Skips what is marked `gpu` where there is none, each by its name."""
+    needy = [item for item in items if item.get_closest_marker("gpu")]
+    if not needy or _gpu_is_visible():
+        return
+    for item in needy:
+        reason = "{}: {}".format(item.name, NO_GPU)
+        item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _gpu_is_visible():
+    import tensorflow as tf
+
+    # TensorFlow 1.15 has it only here.
+    return bool(tf.config.experimental.list_physical_devices("GPU"))
+
+
+@pytest.fixture
+def show(record_property):
+    """A function that has a text printed when all tests are done.
+
+    Tests may run in several processes, whose own output pytest does not show.
+    """
+    return functools.partial(record_property, "shown")
+
+
+def pytest_terminal_summary(terminalreporter):
+    reports = terminalreporter.getreports("passed")
+    for report in reports + terminalreporter.getreports("failed"):
+        for name, text in report.user_properties:
+            if name == "shown":
+                terminalreporter.write_line("\n" + text)
 
 
 @pytest.fixture(scope="session")

@@ -79,13 +79,11 @@ def test_a_fault_is_found_where_it_is(entry, monkeypatch):
     found[entry.title] = first
 
 
-def test_the_catalogue_is_long_enough_and_each_entry_says_all(capsys):
+def test_the_catalogue_is_long_enough_and_each_entry_says_all(show):
     assert len(mutations.MUTATIONS) >= FEWEST
     titles = [entry.title for entry in mutations.MUTATIONS]
     assert len(set(titles)) == len(titles)
     for entry in mutations.MUTATIONS:
         assert all(mutations.texts(entry)), entry
-    with capsys.disabled():
-        print("\n")
-        for title, first in found.items():
-            print(f"{title:72} {first}")
+    rows = [f"{title:72} {first}" for title, first in found.items()]
+    show("\n".join([f"{len(rows)} faults, and where each is found:", *rows]))
