@@ -39,6 +39,7 @@ setup(
     extras_require={
         "test": [
             "pytest>=7",
+            "pytest-xdist>=3",
             "ruff>=0.17,<0.18; python_version >= '3.9'",
             # `tf.layers` on TensorFlow 2, to hold `tf1gan.layers` against.
             "tf_keras; python_version >= '3.9'",

@@ -13,6 +13,10 @@ from unittest import mock
 import numpy as np
 from absl import flags
 
+# A Python 3.7 with TensorFlow 1.15.5 and this package installed.
+TF115_PYTHON = os.environ.get("TF115_PYTHON")
+WITHOUT_TF115 = "TF115_PYTHON names no Python 3.7 with TensorFlow 1.15.5"
+
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = ROOT / "scripts"
 # TensorFlow 1.15 needs Python 3.7 and has the first side only.

@@ -7,7 +7,6 @@ installed, they are made again, and tf1gan trains there beside the original.
 import dataclasses
 import functools
 import json
-import os
 import subprocess
 from pathlib import Path
 
@@ -19,10 +18,8 @@ import pytest
 from tf1gan import training as training1
 from tf2gan.common import specs
 
-TF115_PYTHON = os.environ.get("TF115_PYTHON")
 on_tf115 = pytest.mark.skipif(
-    not TF115_PYTHON,
-    reason="TF115_PYTHON names no Python 3.7 with TensorFlow 1.15.5",
+    not helpers.TF115_PYTHON, reason=helpers.WITHOUT_TF115
 )
 HERE = Path(__file__).resolve().parent
 GOLDENS = HERE / "goldens"
@@ -227,7 +224,7 @@ def test_another_constant_is_noticed(constant, value, kind):
 
 def _run_on_tf115(script, *arguments):
     done = subprocess.run(
-        [TF115_PYTHON, "-W", "ignore", str(HERE / script), *arguments],
+        [helpers.TF115_PYTHON, "-W", "ignore", str(HERE / script), *arguments],
         env=helpers.environment(),
         capture_output=True,
         timeout=1200,
@@ -290,6 +287,7 @@ def test_tf1gan_is_the_original_on_tf115(update_ops):
 
 
 @on_tf115
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "constant, value, kind",
     [

@@ -5,7 +5,6 @@ Which of them wins an open race is chance and is printed; nothing else may come 
 """
 
 import json
-import os
 import subprocess
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from ledger import GENERATED, REAL, Updates
 
 from tf1gan import layers
 
-TF115_PYTHON = os.environ.get("TF115_PYTHON")
 RACE = Path(__file__).with_name("race.py")
 SEED = 3
 SHAPE = (8, 7, 7, 16)
@@ -145,12 +143,10 @@ def test_a_lost_update_is_none_of_the_results(kept, monkeypatch):
         _assert_enumerated_results(counts)
 
 
-@pytest.mark.skipif(
-    not TF115_PYTHON,
-    reason="TF115_PYTHON names no Python 3.7 with TensorFlow 1.15.5",
-)
+@pytest.mark.slow
+@pytest.mark.skipif(not helpers.TF115_PYTHON, reason=helpers.WITHOUT_TF115)
 def test_the_race_of_the_original_has_one_of_three_results(show):
-    command = [TF115_PYTHON, "-W", "ignore", str(RACE), "--repeats=20"]
+    command = [helpers.TF115_PYTHON, "-W", "ignore", str(RACE), "--repeats=20"]
     done = subprocess.run(
         command,
         env=helpers.environment(),

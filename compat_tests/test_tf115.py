@@ -3,7 +3,6 @@
 The environment variable TF115_PYTHON names a Python 3.7 with this package installed.
 """
 
-import os
 import subprocess
 
 import helpers
@@ -12,7 +11,6 @@ import pytest
 
 from tf2gan.common.losses_file import read_losses
 
-TF115_PYTHON = os.environ.get("TF115_PYTHON")
 TOLERANCE = 1e-9
 SETTINGS = (
     "--seed=7",
@@ -22,10 +20,10 @@ SETTINGS = (
     "--batch_size=20",
 )
 
-pytestmark = pytest.mark.skipif(
-    not TF115_PYTHON,
-    reason="TF115_PYTHON names no Python 3.7 with TensorFlow 1.15.5",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not helpers.TF115_PYTHON, reason=helpers.WITHOUT_TF115),
+]
 
 
 def _train(side, folder, *arguments, python=None):
@@ -47,7 +45,7 @@ def _train(side, folder, *arguments, python=None):
 
 def test_it_is_the_real_one():
     code = "import tensorflow as tf, sys; print(tf.__version__, sys.version_info[:2])"
-    command = [TF115_PYTHON, "-W", "ignore", "-c", code]
+    command = [helpers.TF115_PYTHON, "-W", "ignore", "-c", code]
     out = subprocess.run(command, stdout=subprocess.PIPE, timeout=100).stdout
     assert out.decode().split("\n")[0] == "1.15.5 (3, 7)"
 
@@ -55,7 +53,7 @@ def test_it_is_the_real_one():
 @pytest.mark.parametrize("update_ops", ["source", "scoped"])
 def test_three_sides_train_alike(update_ops, tmp_path):
     policy = "--update_ops=" + update_ops
-    _train("tf1", tmp_path / "tf115", policy, python=TF115_PYTHON)
+    _train("tf1", tmp_path / "tf115", policy, python=helpers.TF115_PYTHON)
     expected = read_losses(str(tmp_path / "tf115" / "losses.csv"))
     assert len(expected["loss_D"]) == 30
     state = helpers.final_state("tf1", tmp_path / "tf115", 30)

@@ -6,7 +6,6 @@ of the legacy Keras package. Each TensorFlow runs `compare_layers.py` once.
 """
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,20 +16,21 @@ from layer_cases import CASES, ERRORS
 from layer_faults import FAULTS
 
 SCRIPT = Path(__file__).resolve().parent / "compare_layers.py"
-TF115_PYTHON = os.environ.get("TF115_PYTHON")
 LEGACY = pytest.mark.skipif(
     sys.version_info < (3, 9), reason="the legacy Keras package is of TF 2"
 )
 TENSORFLOWS = [
     pytest.param(
         "1.15.5",
-        marks=pytest.mark.skipif(
-            not TF115_PYTHON,
-            reason="TF115_PYTHON names no Python 3.7 with TensorFlow 1.15.5",
-        ),
+        marks=[
+            pytest.mark.slow,
+            pytest.mark.skipif(
+                not helpers.TF115_PYTHON, reason=helpers.WITHOUT_TF115
+            ),
+        ],
     ),
     pytest.param("2", marks=LEGACY),
-    pytest.param("2 with the behaviour of 1", marks=LEGACY),
+    pytest.param("2 with the behaviour of 1", marks=[pytest.mark.slow, LEGACY]),
 ]
 
 # On more than two dimensions the official layer multiplies by another route, whose
@@ -47,7 +47,7 @@ def report(request):
     command = [sys.executable, "-W", "ignore", str(SCRIPT)]
     environment = dict(helpers.environment(), TF_USE_LEGACY_KERAS="1")
     if request.param == "1.15.5":
-        command[0] = TF115_PYTHON
+        command[0] = helpers.TF115_PYTHON
     elif request.param != "2":
         command.append("--v1")
     done = subprocess.run(
