@@ -149,8 +149,12 @@ def tolerance() -> Tolerance:
 
 def implementations() -> Tuple[Any, Any]:
     """Makes reference and candidate; UserError if one cannot be made."""
+    import tensorflow as tf
+
     from tf2gan.migration import implementations as made
 
+    # TF32 alone would be a difference of 1e-3 on a GPU.
+    tf.config.experimental.enable_tensor_float_32_execution(False)
     settings = made.Settings(
         FLAGS.model, FLAGS.update_ops, FLAGS.dtype, FLAGS.seed
     )

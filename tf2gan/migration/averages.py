@@ -49,7 +49,7 @@ class Explanation:
         if not self.updates:
             return "never updated"
         if self.updates[0] == RACE:
-            return "unordered: both read the old value"
+            return "unordered update: both read the old value"
         if set(self.updates) == {"batch"}:
             return _times(len(self.updates))
         if len(self.updates) == 1:
@@ -88,11 +88,13 @@ def explain(
     """
     found = {}
     for name in evidence.reference.after:
-        if name.endswith("/" + MEAN) and name in evidence.candidate.after:
+        if name.endswith("/" + MEAN) and _comparable(evidence, name):
             found[name] = _explain_pair(evidence, name)
     for name in evidence.reference.after:
         mean = name.replace(VARIANCE, MEAN)
-        if name.endswith("/" + VARIANCE) and mean in found:
+        if not name.endswith("/" + VARIANCE) or mean not in found:
+            continue
+        if _comparable(evidence, name):
             found[name] = tuple(
                 _explain_variance(side, name, of_mean)
                 for side, of_mean in zip(evidence.sides, found[mean])
@@ -135,6 +137,18 @@ def predict(
         step = statistics[label] - value
         value, slope = value + rate * step, slope * (1 - rate) + step
     return value, slope
+
+
+def _comparable(evidence, name):
+    """Whether both sides have it as vectors of one length and type."""
+    values = [
+        np.asarray(state.get(name, 0))
+        for side in evidence.sides
+        for state in (side.before, side.after)
+    ]
+    return {(v.shape, v.dtype) for v in values} == {
+        (values[0].shape, values[0].dtype)
+    } and (values[0].ndim == 1 and values[0].dtype in OPEN)
 
 
 def _explain_pair(evidence, name):

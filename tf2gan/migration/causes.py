@@ -32,9 +32,21 @@ def find(evidence: Evidence) -> List[Cause]:
     with np.errstate(all="ignore"):
         return [
             Cause(*found, evidence.iteration, evidence.phase)
-            for fingerprint in FINGERPRINTS
-            for found in fingerprint(evidence)
+            for function in FINGERPRINTS
+            for found in _whole(function, evidence)
         ]
+
+
+def _whole(function, evidence):
+    """Returns what a fingerprint found; nothing where the two sides do not compare.
+
+    A candidate may lack tensors, or have them in other shapes or types. That is in
+    the report; here it only means that nothing can be measured.
+    """
+    try:
+        return list(function(evidence))
+    except (ArithmeticError, LookupError, TypeError, ValueError):
+        return []
 
 
 def fingerprint(function: Callable) -> Callable:
@@ -414,14 +426,18 @@ def learning_rate(evidence: Evidence) -> Found:
     if not one or not other or not _same_powers(evidence):
         return
     ratio = other.alpha / one.alpha
-    if abs(ratio - 1) > max(1e-3, 10 * (one.alpha_error + other.alpha_error)):
+    if abs(ratio - 1) < max(1e-3, 10 * (one.alpha_error + other.alpha_error)):
+        return
+    finding = f"the learning rate is {ratio:.4g} times the reference's"
+    if measure.powers(evidence.reference):
         correction = _correction(evidence.reference)
         rates = [measure.plain(s.alpha / correction) for s in (other, one)]
-        yield (
-            "learning-rate",
-            f"learning rate {rates[0]:.4g} instead of {rates[1]:.4g}",
-            f"steps are {ratio:.6g} times as long, for the same slots",
-        )
+        finding = f"learning rate {rates[0]:.4g} instead of {rates[1]:.4g}"
+    yield (
+        "learning-rate",
+        finding,
+        f"steps are {ratio:.6g} times as long, for the same slots",
+    )
 
 
 @fingerprint
@@ -429,6 +445,8 @@ def powers_exact(evidence: Evidence) -> Found:
     """Tells beta^t from the float32 powers of TF1 by the length of a step."""
     one, other = _adam_steps(evidence)
     if not one or not other or not _same_powers(evidence):
+        return
+    if not measure.powers(evidence.reference):
         return
     kept, exact = _correction(evidence.reference), _exact(evidence.reference)
     expected, ratio = exact / kept - 1, other.alpha / one.alpha - 1
@@ -537,8 +555,8 @@ def biased_variance(evidence: Evidence) -> Found:
             yield (
                 "biased-variance",
                 f"{which} moving variance (factor {factor})",
-                f"in {name}, n = {one.size}: the averages fit that variance "
-                f"within {other.error:.2g}",
+                f"{name} moves as by {_ratio(evidence, name, one, other):.6f} "
+                f"times the reference's variance; n = {one.size} in a batch",
             )
             return
 
@@ -632,7 +650,7 @@ def updates_in_another_order(evidence: Evidence) -> Found:
         if hazard and _steps(evidence) == 1:
             yield (
                 hazard,
-                f"moving averages {other}, instead of {one}",
+                f"moving averages: {other}, instead of {one}",
                 f"{name} fits that within {other.error:.2g}",
             )
             return
@@ -688,17 +706,29 @@ def _unlike_before(evidence):
 
 
 def _taken_from_another(evidence):
-    """Yields a tensor that differs, and the one of the reference that it equals."""
+    """Yields a tensor that differs, and the one of the reference that it equals.
+
+    First of the state that the phase starts from, then of the one that it leaves.
+    """
     reference, candidate = evidence.sides
+    for name, _, other in _unlike_before(evidence):
+        for source in _sources(name, other, reference.before):
+            yield name, source
     for d in evidence.differences:
-        if d.allowed or d.kind not in ("weight", "slot"):
-            continue
-        value = candidate.after.get(d.name)
-        if value is None or np.size(value) < 2 or np.ptp(value) == 0:
-            continue
-        for name, other in reference.after.items():
-            if name != d.name and _equal(other, value):
-                yield d.name, name
+        if not d.allowed and d.name in candidate.after:
+            for source in _sources(
+                d.name, candidate.after[d.name], reference.after
+            ):
+                yield d.name, source
+
+
+def _sources(name, value, state):
+    """Yields names of other weights or slots that have this value."""
+    if np.size(value) < 2 or np.ptp(value) == 0 or "/moving_" in name:
+        return
+    for other, its in state.items():
+        if other != name and _equal(its, value) and "/moving_" not in other:
+            yield other
 
 
 def _equal(one, other):
@@ -836,9 +866,10 @@ def _adam_steps(evidence):
 
 
 def _same_powers(evidence):
+    """Whether both have the same beta powers, or both show none."""
     one, other = (measure.powers(side) for side in evidence.sides)
-    return len(one) == 2 and all(
-        n in other and np.allclose(one[n], other[n], rtol=1e-6) for n in one
+    return set(one) == set(other) and all(
+        np.allclose(one[n], other[n], rtol=1e-6) for n in one
     )
 
 
@@ -887,6 +918,21 @@ def _moved_by_candidate_only(evidence, name):
         for side in evidence.sides
     ]
     return moved == [False, True]
+
+
+def _ratio(evidence, name, one, other):
+    """Returns the variance that the candidate averages over the reference's.
+
+    Of several updates, that of all together: a + rate (b - a) solved for b.
+    """
+    sums = []
+    for side, found in zip(evidence.sides, (one, other)):
+        old, new = (
+            np.asarray(s[name], float) for s in (side.before, side.after)
+        )
+        share = 1 - (1 - found.rate) ** len(found.updates)
+        sums.append(np.sum((new - old) / share + old))
+    return sums[1] / sums[0]
 
 
 def _explained(evidence):

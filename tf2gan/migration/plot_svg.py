@@ -8,7 +8,7 @@ WIDTH, HEIGHT = 360, 190
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 14, 34
 # Below the last power of ten stands exact equality, above the first what is not
 # finite.
-ZERO_ROW, MOST_TICKS = 14, 6
+ZERO_ROW, MOST_TICKS = 20, 6
 
 Points = Sequence[Tuple[float, float]]
 

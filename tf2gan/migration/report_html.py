@@ -42,7 +42,8 @@ code, td.name, .leaf { font-family: ui-monospace, "DejaVu Sans Mono", Menlo,
 .verdict.ok { border-color: var(--good); }
 .verdict.bad { border-color: var(--bad); }
 .soft { color: var(--soft); }
-.ok b, b.ok { color: var(--good); } .bad b, b.bad { color: var(--bad); }
+.ok > b, b.ok { color: var(--good); }
+.bad > b, b.bad { color: var(--bad); }
 b.none { color: var(--soft); font-weight: 500; }
 .cause { background: var(--raised); border-radius: 6px; padding: .8em 1em;
   margin: 0 0 .8em; }
@@ -58,7 +59,7 @@ ol.flow summary { cursor: pointer; }
 ol.flow summary::before { content: "\\25B8"; color: var(--soft); }
 ol.flow details[open] summary::before { content: "\\25BE"; }
 ol.flow ul { padding: .2em 0 .4em 1.6em; }
-.stage-name { min-width: 15em; font-weight: 600; }
+.stage-name { min-width: 21em; font-weight: 600; }
 li.first-here { background: var(--first); }
 .mark { font-weight: 700; color: var(--bad); }
 .scroll { overflow-x: auto; max-height: 34em; overflow-y: auto; }
@@ -82,7 +83,8 @@ svg .bound { stroke: var(--bad); stroke-dasharray: 5 4; }
 svg polyline { fill: none; stroke-width: 1.8; }
 svg polyline.plain { stroke: var(--plain); } svg circle.plain { fill: var(--plain); }
 svg polyline.quiet { stroke: var(--quiet); } svg circle.quiet { fill: var(--quiet); }
-.key i { display: inline-block; width: 1.4em; margin: 0 .3em .25em .9em;
+.key span { display: inline-block; margin-right: 1em; }
+.key i { display: inline-block; width: 1.4em; margin: 0 .3em .25em 0;
   border-top: 3px solid var(--plain); }
 .key i.quiet { border-color: var(--quiet); }
 .key i.bound { border-top: 2px dashed var(--bad); }
@@ -116,13 +118,13 @@ def to_html(report: Report) -> str:
 
 
 def _top(report) -> Iterator[str]:
-    style, word = ("bad", "Different") if report.first else ("ok", "Alike")
+    style, word = ("bad", "different,") if report.first else ("ok", "alike:")
     reference = report.settings.get("reference", "reference")
     candidate = report.settings.get("candidate", "candidate")
     yield f"<h1>{_code(candidate)} against {_code(reference)}</h1>"
     yield (
-        f'<p class="verdict {style}"><b>{word}</b><br>'
-        f"{escape(verdict(report))}</p>"
+        f'<p class="verdict {style}"><b>{word}</b> '
+        f"{escape(verdict(report).partition(' ')[2])}</p>"
     )
 
 
@@ -192,9 +194,10 @@ def _plots(report) -> Iterator[str]:
         return
     yield "<h2>Differences over iterations</h2>"
     yield (
-        '<p class="key soft">The largest of each kind after every phase.'
-        '<i></i>relative<i class="quiet"></i>absolute, where the true '
-        'gradient is zero<i class="bound"></i>tolerance</p>'
+        '<p class="key soft">The largest of each kind after every phase. '
+        '<span><i></i>relative</span> <span><i class="quiet"></i>absolute, '
+        'where the true gradient is zero</span> <span><i class="bound"></i>'
+        "relative tolerance</span></p>"
     )
     yield '<div class="plots">'
     for kind in KINDS:

@@ -84,7 +84,7 @@ def table(
 
 def _verdict(report) -> Iterator[str]:
     for name, value in report.settings.items():
-        yield f"{name:14} {value}"
+        yield from _indented(f"{name:14} {value}", 0, 15)
     if report.settings:
         yield ""
     yield from textwrap.wrap(verdict(report), WIDTH, break_on_hyphens=False)
@@ -124,8 +124,10 @@ def _tree(report) -> Iterator[str]:
         yield f"  {mark:10} {node.name:42} {node.summary()}"
         for leaf in node.different()[:ROWS]:
             here = "<- first" if leaf is report.first else ""
-            apart = leaf.note or number(leaf.counted)
-            yield f"             {leaf.name:60} {apart:>12} {here}".rstrip()
+            apart = _short(leaf.note or number(leaf.counted), 25)
+            name = _short(leaf.name, 75 - max(len(apart), 15))
+            gap = " " * (76 - len(name) - len(apart))
+            yield f"{'':13}{name}{gap}{apart} {here}".rstrip()
         left = len(node.different()) - ROWS
         if left > 0:
             yield f"             and {left} more"
@@ -148,7 +150,7 @@ def _row(kind, difference):
         kind,
         number(difference.absolute),
         number(difference.relative),
-        difference.name,
+        _short(difference.name, 48),
         str(difference.iteration),
     )
 
@@ -175,7 +177,12 @@ def _needed(title, tensors):
         return
     yield title
     rows = [
-        (number(t.needed), t.kind, t.name, "" if t.allowed else "over")
+        (
+            number(t.needed),
+            t.kind,
+            _short(t.name, 60),
+            "" if t.allowed else "over",
+        )
         for t in worst_first(tensors)[:ROWS]
     ]
     yield from ("  " + line for line in table(rows, (0,)))
@@ -199,6 +206,11 @@ def _averages(report) -> Iterator[str]:
         else:
             yield f"      reference: {row.reference}"
             yield f"      candidate: {row.candidate}"
+
+
+def _short(name, width):
+    """Leaves out the beginning of a long name: its end tells more."""
+    return name if len(name) <= width else "..." + name[3 - width :]
 
 
 def _count(number_, noun):
