@@ -339,7 +339,8 @@ def test_a_loss_of_clipped_probabilities_is_recognised():
 
 
 def test_every_fingerprint_belongs_to_an_entry_of_the_catalogue():
-    source = (helpers.ROOT / "tf2gan/migration/causes.py").read_text()
+    folder = helpers.ROOT / "tf2gan/migration/fingerprints"
+    source = "".join(path.read_text() for path in folder.glob("*.py"))
     named = set(re.findall(r'"([a-z0-9]+(?:-[a-z0-9]+)+)"', source))
     assert named - {"batch-norm-momentum"} <= set(HAZARDS) | {"-inverted"}
     assert set(HAZARDS) - named == {
@@ -653,10 +654,21 @@ def test_the_models_of_the_registry_are_compared_by_name(eagerly, capfd):
     settings = ["--batch_size=4", "--iterations=1", "--update_ops=scoped"]
     assert helpers.call_script("compare", "lockstep", *settings) == 0
     capfd.readouterr()
-    wrong = "--candidate=tf2:dcgan28,update_ops=source"
+    faults = "leaky_relu_slope=0.3,adam_epsilon=1e-7,batch_norm_momentum=0.9"
+    wrong = "--candidate=tf2:dcgan28,update_ops=source," + faults
     assert helpers.call_script("compare", "lockstep", *settings, wrong) == 1
     said = " ".join(capfd.readouterr().out.split())
-    assert "updates the averages of the generator too" in said
+    for number, finding in enumerate(
+        (
+            "leaky ReLU slope 0.3 instead of 0.2",
+            "Adam epsilon 1e-07 instead of 1e-08",
+            "batch-norm momentum 0.9 instead of 0.99",
+            "the discriminator's step updates the averages of the generator too",
+        ),
+        start=1,
+    ):
+        assert "{}. {}".format(number, finding) in said
+    assert "5. " not in said
     assert "reference: never updated candidate: updated once" in said
 
 

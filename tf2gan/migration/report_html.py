@@ -59,7 +59,7 @@ ol.flow summary { cursor: pointer; }
 ol.flow summary::before { content: "\\25B8"; color: var(--soft); }
 ol.flow details[open] summary::before { content: "\\25BE"; }
 ol.flow ul { padding: .2em 0 .4em 1.6em; }
-.stage-name { min-width: 21em; font-weight: 600; }
+.stage-name { min-width: 23em; font-weight: 600; }
 li.first-here { background: var(--first); }
 .mark { font-weight: 700; color: var(--bad); }
 .scroll { overflow-x: auto; max-height: 34em; overflow-y: auto; }
