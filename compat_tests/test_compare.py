@@ -302,6 +302,15 @@ def test_what_an_import_did_to_the_state_is_told(change, hazard, finding):
     assert finding in report.causes[0].finding
 
 
+def test_opposite_gradients_are_told():
+    candidate = NumpyGan()
+    gradients = candidate.gradients
+    candidate.gradients = lambda *batch: {
+        name: -value for name, value in gradients(*batch).items()
+    }
+    assert hazards(compare(candidate)) == ["gradient-sign"]
+
+
 def test_without_beta_powers_a_learning_rate_is_still_told():
     def bare(gan):
         state, load = gan.state, gan.load_state

@@ -40,6 +40,7 @@ FINGERPRINTS: List[Callable[[Evidence], Found]] = [
     steps.learning_rate,
     steps.powers_exact,
     steps.gradient_factor,
+    steps.gradient_sign,
     steps.discriminator_twice,
     steps.trains_both,
     steps.shared_global_step,

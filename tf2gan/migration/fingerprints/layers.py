@@ -60,16 +60,18 @@ def leaky_relu_at_zero(evidence: Evidence) -> Found:
     """Looks for gradients that differ in front of zeros alone."""
     if evidence.differs("activation") or evidence.differs("loss"):
         return
-    for layer, zeros, share in _with_zeros(evidence):
-        if evidence.differs("gradient", layer + "/"):
-            yield (
-                "leaky-relu-at-zero",
-                f"another gradient at exactly 0, behind {layer}",
-                f"{zeros} of its outputs ({share:.1%}) are exactly 0; all "
-                "activations and the loss agree, gradients up to that layer "
-                "do not, those after it do",
-            )
-            return
+    if not evidence.differs("gradient"):
+        return
+    layers = _with_other_gradients(evidence)
+    zeros = np.asarray(evidence.reference.activations[layers[-1]]) == 0
+    if np.any(zeros):
+        yield (
+            "leaky-relu-at-zero",
+            f"another gradient at exactly 0, behind {layers[-1]}",
+            f"{np.sum(zeros)} of its outputs ({np.mean(zeros):.1%}) are exactly "
+            "0; all activations and the loss agree, gradients up to that layer "
+            "do not, those after it do",
+        )
 
 
 def float32_inside(evidence: Evidence) -> Found:
@@ -129,12 +131,13 @@ def logits_of(shares: np.ndarray) -> np.ndarray:
     return np.log(shares) - np.log1p(-shares)
 
 
-def _with_zeros(evidence):
-    """Yields layers with outputs of exactly 0, the last of them first."""
-    for name, value in reversed(list(evidence.reference.activations.items())):
-        zeros = int(np.sum(np.asarray(value) == 0))
-        if zeros and name.startswith(evidence.network + "/"):
-            yield name, zeros, zeros / np.size(value)
+def _with_other_gradients(evidence):
+    """Returns the layers whose variables have other gradients, in order."""
+    return [
+        name
+        for name in evidence.reference.activations
+        if evidence.differs("gradient", name + "/")
+    ]
 
 
 def _first_unlike(evidence):

@@ -71,8 +71,8 @@ def generator_label(evidence: Evidence) -> Found:
         yield (
             "label-flipped",
             "the generator's label is flipped: it asks for 0",
-            f"its loss fits the label {found[1]:.6f}, the reference's "
-            f"{found[0]:.6f}",
+            f"its loss fits the label 0 within {abs(found[1]):.2g}, the "
+            f"reference's 1 within {abs(found[0] - 1):.2g}",
         )
 
 

@@ -117,6 +117,23 @@ def gradient_factor(evidence: Evidence) -> Found:
         )
 
 
+def gradient_sign(evidence: Evidence) -> Found:
+    """Looks for gradients that are the opposite of the reference's."""
+    one, other = (side.gradients for side in evidence.sides)
+    names = [
+        d.name
+        for d in evidence.differences
+        if d.kind == "gradient" and not d.allowed and d.name in other
+    ]
+    scales = [measure.scale_between(one[n], other[n]) for n in names]
+    if scales and all(s is not None and abs(s + 1) < 1e-6 for s in scales):
+        yield (
+            "gradient-sign",
+            f"the {evidence.network}'s gradients have the opposite sign",
+            f"those of {len(scales)} variables are -1 times the reference's",
+        )
+
+
 def discriminator_twice(evidence: Evidence) -> Found:
     """Counts the steps in one phase by the beta powers."""
     steps = common.steps_per_step(evidence)
@@ -124,7 +141,7 @@ def discriminator_twice(evidence: Evidence) -> Found:
         yield (
             "discriminator-twice",
             f"the {evidence.network} is trained {steps} times in a phase",
-            f"both beta powers move by their {steps}th power",
+            f"both beta powers move as they do in {steps} steps",
         )
 
 

@@ -20,7 +20,8 @@ def biased_variance(evidence: Evidence) -> Found:
                 "biased-variance",
                 f"{which} moving variance (factor {factor})",
                 f"{name} moves as by {_ratio(evidence, name, one, other):.6f} "
-                f"times the reference's variance; n = {one.size} in a batch",
+                f"times the reference's variance; (n-1)/n is "
+                f"{1 - 1 / one.size:.6f} for the n = {one.size} of a batch",
             )
             return
 
