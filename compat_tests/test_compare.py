@@ -190,6 +190,22 @@ def test_the_order_of_updates_is_told(order, said, hazard, dtype):
     assert hazards(report) == [hazard]
 
 
+@pytest.mark.parametrize(
+    "settings, hazard",
+    [
+        ({"order": ("generated", "real")}, "updates-reversed"),
+        ({"momentum": 0.9}, "batch-norm-momentum"),
+        ({"learning_rate": 0.002}, "learning-rate"),
+    ],
+)
+def test_a_reference_without_activations_is_measured_by_the_candidates(
+    settings, hazard
+):
+    reference = hiding(NumpyGan(), "activations", "gradients", "generate")
+    report = compare(NumpyGan(**settings), reference)
+    assert hazards(report) == [hazard]
+
+
 def test_a_port_in_order_is_told_from_a_reference_that_races():
     race = ("race", "real", "generated")
     report = compare(NumpyGan(), NumpyGan(order=race))
@@ -698,3 +714,15 @@ def test_the_plots_show_exact_equality_and_what_is_not_finite(hostile):
     text = report_html.to_html(hostile)
     assert "nan" not in re.sub(r"[\w-]*nan[\w-]+", "", text).lower()
     assert math.isinf(hostile.first.absolute)
+
+
+def test_phases_may_have_other_names():
+    report = Report(iterations=2)
+    for iteration in (1, 2):
+        for phase in ("train D", "train G"):
+            arguments = (iteration, phase, "loss", phase, 0.0, 0.0)
+            report.add(Difference(*arguments, False, True))
+    assert report.phases() == ["train D", "train G"]
+    assert dataflow.moment(report) == (2, "train G")
+    for write in (report_text.text, report_json.to_json, report_html.to_html):
+        assert "train G" in write(report)

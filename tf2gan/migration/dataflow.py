@@ -63,9 +63,10 @@ def moment(report: Report) -> Tuple[int, str]:
     if report.first:
         return report.first.iteration, report.first.phase
     ends = [values[-1] for values in report.history.values()]
+    phases = report.phases()
     return max(
         ((end.iteration, end.phase) for end in ends),
-        key=lambda when: (when[0], PHASES.index(when[1])),
+        key=lambda when: (when[0], phases.index(when[1])),
         default=(0, PHASES[0]),
     )
 

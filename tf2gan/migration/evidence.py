@@ -77,8 +77,8 @@ class Evidence:
 
     Attributes:
       iteration: from 1.
-      phase: one of `report.PHASES`.
-      reference: what the right side showed.
+      phase: one of `report.PHASES`; of a recording, the one that it corresponds to.
+      reference: what the right side showed, or a recording of it.
       candidate: what the other side showed.
       differences: the comparisons that were made of it.
       previous: the phase before this one.
@@ -91,6 +91,17 @@ class Evidence:
     differences: List[Difference] = dataclasses.field(default_factory=list)
     previous: Optional["Evidence"] = None
 
+    def __post_init__(self) -> None:
+        """Lets the candidate's activations stand in for those not recorded.
+
+        What is measured by them must first fit the reference, so they are not taken
+        on trust.
+        """
+        if not self.reference.activations:
+            self.reference = dataclasses.replace(
+                self.reference, activations=self.candidate.activations
+            )
+
     @property
     def sides(self) -> Tuple[Side, Side]:
         """Reference and candidate."""
@@ -98,8 +109,8 @@ class Evidence:
 
     @property
     def network(self) -> str:
-        """The network that the phase trains."""
-        return NETWORKS[self.phase]
+        """The network that the phase trains; "" if its name does not tell."""
+        return NETWORKS.get(self.phase, "")
 
     def differs(self, kind: str, prefix: str = "") -> bool:
         """Whether a tensor of that kind is beyond the tolerance."""

@@ -19,8 +19,8 @@ def plot(
     """Returns an SVG element.
 
     Args:
-      lines: of each its style class, its title and its points: iteration, where
-        half an iteration is a phase, and difference.
+      lines: of each its style class, its title and its points: iteration, whose
+        fractions are its phases, and difference.
       bound: the tolerance, drawn across.
       label: what a screen reader says.
     """
@@ -46,7 +46,7 @@ class _Scale:
 
     def x(self, iteration):
         width = WIDTH - LEFT - RIGHT
-        return LEFT + width * (iteration - 0.5) / (self.end - 0.5 or 1)
+        return LEFT + 4 + (width - 8) * iteration / self.end
 
     def y(self, value):
         if value == 0:

@@ -57,7 +57,7 @@ class Difference:
 
     Attributes:
       iteration: from 1.
-      phase: one of `PHASES`.
+      phase: one of `PHASES`, or what a recording calls it.
       kind: one of `KINDS`.
       name: of the tensor.
       absolute: largest difference of two elements; infinite if only one is NaN.
@@ -186,6 +186,12 @@ class Report:
         """Returns a summary per tensor, in the order of `KINDS`."""
         rows = sorted(self.history.items(), key=lambda i: KINDS.index(i[0][0]))
         return [Tensor(*key, tuple(values)) for key, values in rows]
+
+    def phases(self) -> List[str]:
+        """Returns the phases in the order in which they were first compared."""
+        return list(
+            {d.phase: None for rows in self.history.values() for d in rows}
+        )
 
     def at(self, iteration: int, phase: str) -> List[Difference]:
         """Returns the comparisons of one phase, in the order of `KINDS`."""

@@ -5,7 +5,7 @@ from typing import Iterator, List, Sequence
 
 from tf2gan.migration import dataflow, plot_svg
 from tf2gan.migration.hazards import HAZARDS
-from tf2gan.migration.report import KINDS, PHASES, Report, Tensor
+from tf2gan.migration.report import KINDS, Report, Tensor
 from tf2gan.migration.report_text import (
     grouped_averages,
     number,
@@ -215,19 +215,20 @@ def _figure(report, kind, tensors: Sequence[Tensor]):
     ):
         chosen = [t for t in tensors if t.noisy == noisy]
         if chosen:
-            lines.append((style, f"{kind}, {title}", _largest(chosen)))
+            lines.append((style, f"{kind}, {title}", _largest(report, chosen)))
     picture = plot_svg.plot(
         lines, report.tolerance.relative, f"differences of kind {kind}"
     )
     return f"<figure><figcaption>{escape(kind)}</figcaption>{picture}</figure>"
 
 
-def _largest(tensors):
+def _largest(report, tensors):
     """Returns the largest difference after each phase, as points."""
-    points = {}
+    phases, points = report.phases(), {}
     for tensor in tensors:
         for d in tensor.history:
-            x = d.iteration - 0.5 + 0.5 * PHASES.index(d.phase)
+            share = (phases.index(d.phase) + 1) / len(phases)
+            x = d.iteration - 1 + share
             points[x] = max(points.get(x, 0.0), d.counted)
     return sorted(points.items())
 
