@@ -19,7 +19,7 @@ TRAINED = {
     "discriminator": ("discriminator/dense/kernel", "discriminator/dense/bias"),
 }
 AVERAGED = {"generator": 4, "discriminator": 5}
-BETAS = (0.9, 0.999)
+BETA2 = 0.999
 
 
 class NumpyGan:
@@ -32,10 +32,12 @@ class NumpyGan:
         momentum=0.99,
         learning_rate=0.01,
         label=1.0,
+        beta1=0.9,
         seed=0,
     ):
         self.order, self.rate = order, 1 - momentum
         self.learning_rate, self.label = learning_rate, label
+        self.betas = (beta1, BETA2)
         random = np.random.RandomState(seed)
         self.values = {n: random.normal(size=s) for n, s in SHAPES.items()}
         for network, channels in AVERAGED.items():
@@ -46,7 +48,7 @@ class NumpyGan:
             for name in names:
                 self.values[name + "/Adam"] = np.zeros(SHAPES[name])
                 self.values[name + "/Adam_1"] = np.zeros(SHAPES[name])
-            for number, beta in enumerate(BETAS, 1):
+            for number, beta in enumerate(self.betas, 1):
                 power = "beta{}_power{}".format(number, suffix)
                 self.values[power] = np.array(beta)
         self.values = {n: v.astype(dtype) for n, v in self.values.items()}
@@ -136,12 +138,12 @@ class NumpyGan:
         alpha = self.learning_rate * np.sqrt(1 - second) / (1 - first)
         for name in TRAINED[network]:
             m, v = self.values[name + "/Adam"], self.values[name + "/Adam_1"]
-            m = m + (1 - BETAS[0]) * (gradients[name] - m)
-            v = v + (1 - BETAS[1]) * (gradients[name] ** 2 - v)
+            m = m + (1 - self.betas[0]) * (gradients[name] - m)
+            v = v + (1 - self.betas[1]) * (gradients[name] ** 2 - v)
             value = self.values[name] - alpha * m / (np.sqrt(v) + 1e-8)
             self.values.update({name: value, name + "/Adam": m})
             self.values[name + "/Adam_1"] = v
-        for name, beta in zip(powers, BETAS):
+        for name, beta in zip(powers, self.betas):
             self.values[name] = self.values[name] * beta
 
 

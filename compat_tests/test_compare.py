@@ -327,19 +327,41 @@ def test_opposite_gradients_are_told():
     assert hazards(compare(candidate)) == ["gradient-sign"]
 
 
-def test_without_beta_powers_a_learning_rate_is_still_told():
-    def bare(gan):
-        state, load = gan.state, gan.load_state
-        powers = {n: v for n, v in state().items() if "_power" in n}
-        gan.state = lambda: {
-            n: v for n, v in state().items() if n not in powers
-        }
-        gan.load_state = lambda given: load(dict(powers, **given))
-        return gan
+def without_powers(gan):
+    """Returns an implementation that keeps its beta powers to itself, as Keras."""
+    state, load = gan.state, gan.load_state
+    powers = {n: v for n, v in state().items() if "_power" in n}
+    shown = hiding(gan)
+    shown.state = lambda: {n: v for n, v in state().items() if n not in powers}
+    shown.load_state = lambda given: load(dict(powers, **given))
+    return shown
 
-    report = compare(bare(NumpyGan(learning_rate=0.002)), bare(NumpyGan()))
-    finding = "the learning rate is 0.2 times the reference's"
-    assert [cause.finding for cause in report.causes] == [finding]
+
+@pytest.mark.parametrize(
+    "settings, findings",
+    [
+        (
+            {"learning_rate": 0.002},
+            ["the learning rate is 0.2 times the reference's"],
+        ),
+        # A step of another length, a first moment of another size: nothing tells
+        # which of the constants it was.
+        ({"beta1": 0.95}, []),
+        ({"beta1": 0.5}, []),
+    ],
+)
+def test_without_beta_powers_no_more_is_claimed_than_can_be(settings, findings):
+    report = compare(
+        without_powers(NumpyGan(**settings)), without_powers(NumpyGan())
+    )
+    assert report.first is not None
+    assert [cause.finding for cause in report.causes] == findings
+
+
+@pytest.mark.parametrize("beta1", [0.5, 0.95])
+def test_another_beta_is_not_taken_for_clipping_or_another_rate(beta1):
+    report = compare(NumpyGan(beta1=beta1))
+    assert hazards(report) == ["adam-beta1"]
 
 
 def _confident(clip):

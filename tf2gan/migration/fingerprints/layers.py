@@ -1,5 +1,7 @@
 """What the layers compute, and the samples."""
 
+import itertools
+
 import numpy as np
 
 from tf2gan.common.specs import GENERATOR
@@ -11,6 +13,11 @@ from tf2gan.migration.fingerprints.common import Found
 SQUASHING = {
     "tanh": np.tanh,
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "nothing": lambda x: x,
+}
+UNDONE = {
+    "tanh": np.arctanh,
+    "sigmoid": lambda x: np.log(x) - np.log1p(-x),
     "nothing": lambda x: x,
 }
 
@@ -94,21 +101,14 @@ def generator_output(evidence: Evidence) -> Found:
     if not evidence.differs("sample") or not common.same_shape(one, other):
         return
     one, other = (np.asarray(images, float) for images in (one, other))
-    tight = 1e-3 if np.max(np.abs(one)) > 0.999 else 1e-5
-    logits = np.log1p(other) - np.log1p(-other)
-    guesses = {
-        ("tanh", "sigmoid"): np.arctanh(one) - (logits_of(other)),
-        ("sigmoid", "tanh"): logits_of(one) - logits / 2,
-        ("tanh", "nothing"): np.arctanh(one) - other,
-        ("sigmoid", "nothing"): logits_of(one) - other,
-    }
-    for (right, wrong), apart in guesses.items():
-        if np.all(np.isfinite(apart)) and np.max(np.abs(apart)) < tight:
+    size = np.max(np.abs(one - other))
+    for right, wrong in itertools.permutations(UNDONE, 2):
+        apart = np.max(np.abs(UNDONE[right](one) - UNDONE[wrong](other)))
+        if apart < 1e-3 * size:  # NaN is not, nor is infinity
             yield (
                 "generator-output",
                 f"the generator ends in {wrong} instead of {right}",
-                "before it both have the same values, within "
-                f"{np.max(np.abs(apart)):.2g}",
+                f"before it both have the same values, within {apart:.2g}",
             )
 
 
@@ -124,11 +124,6 @@ def sampling_statistics(evidence: Evidence) -> Found:
             f"they are those of training within {apart[1]:.2g}; the "
             f"reference's are {apart[0]:.2g} off",
         )
-
-
-def logits_of(shares: np.ndarray) -> np.ndarray:
-    """Returns the inverse of the sigmoid; NaN outside of (0, 1)."""
-    return np.log(shares) - np.log1p(-shares)
 
 
 def _with_other_gradients(evidence):

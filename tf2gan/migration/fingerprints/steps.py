@@ -180,15 +180,15 @@ def shared_global_step(evidence: Evidence) -> Found:
 
 
 def _adam_steps(evidence):
-    names = [
-        n for n in evidence.trained() if n.startswith(evidence.network + "/")
-    ]
+    names = list(evidence.trained())
     return [measure.adam_step(side, names) for side in evidence.sides]
 
 
 def _same_powers(evidence):
-    """Whether both have the same beta powers, or both show none."""
+    """Whether both have the same betas and steps, by their powers or their slots."""
     one, other = (measure.powers(side) for side in evidence.sides)
+    if not one and evidence.differs("slot"):
+        return False
     return set(one) == set(other) and all(
         np.allclose(one[n], other[n], rtol=1e-6) for n in one
     )
@@ -218,8 +218,10 @@ def _exact(side):
 def _factors(evidence, side):
     """Returns by variable how many times its gradient is in the first moment."""
     found = {}
-    betas = measure.powers(evidence.reference)
-    beta1 = next((b / a for n, (a, b) in betas.items() if "beta1" in n), 0.9)
+    powers = measure.powers(side)
+    beta1 = next((b / a for n, (a, b) in powers.items() if "beta1" in n), None)
+    if beta1 is None:
+        return {}
     for name in evidence.trained():
         slot, gradient = name + "/Adam", side.gradients.get(name)
         if gradient is None:
