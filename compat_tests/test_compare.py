@@ -620,6 +620,19 @@ FILES = {
         "    def generator_step(self, images, latent):\n"
         "        raise KeyError('no such layer')\n"
     ),
+    "leaves.py": "import sys\nsys.exit(0)",
+    "odd.py": (
+        "import one\n"
+        "class Listed(one.NumpyGan):\n"
+        "    def state(self):\n"
+        "        return list(super().state())\n"
+        "class Named(one.NumpyGan):\n"
+        "    def state(self):\n"
+        "        return {name: name for name in super().state()}\n"
+        "class Whole(one.NumpyGan):\n"
+        "    def generator_step(self, images, latent):\n"
+        "        return images\n"
+    ),
     "list.json": '["a"]',
     "twice.json": '{"a": "c", "b": "c"}',
     "deep.json": "[" * 100000,
@@ -643,6 +656,16 @@ FILES = {
         ("--candidate=raises.py:make", "failed with ZeroDivisionError"),
         ("--candidate=empty.py:make", "without the method discriminator_step"),
         ("--candidate=late.py:Late", "generator_step failed with KeyError"),
+        ("--candidate=leaves.py:f", "failed with SystemExit"),
+        ("--candidate=odd.py:Listed", "state returned a list; expected a dict"),
+        (
+            "--candidate=odd.py:Named",
+            "state: 'generator/dense/kernel' is of type <U",
+        ),
+        (
+            "--candidate=odd.py:Whole",
+            "of shape (16, 2, 2, 1); expected the loss",
+        ),
         ("--name_map=no.json", "cannot read the name map 'no.json'"),
         ("--name_map=broken.py", "name map 'broken.py' is no JSON"),
         ("--name_map=list.json", "expected one object"),

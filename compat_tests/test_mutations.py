@@ -40,7 +40,7 @@ def unguarded(monkeypatch):
     )
 
 
-def _compare(candidate, update_ops, dtype):
+def _compare(candidate, update_ops, dtype, resync=False):
     # Without tracing a faulty trainer is made in a second. Float32 is traced: then the
     # twins agree to the last bit on a CPU.
     tf.config.run_functions_eagerly(dtype == "float64")
@@ -53,7 +53,8 @@ def _compare(candidate, update_ops, dtype):
         candidate,
         batches.iterate(0, ITERATIONS),
         TOLERANCES[dtype],
-        stop=True,
+        resync=resync,
+        stop=not resync,
     )
 
 
@@ -90,6 +91,20 @@ def test_a_fault_is_found_where_it_is_and_by_its_cause_alone(
     expected = [] if entry.finding is None else [entry.key]
     assert [cause.hazard for cause in report.causes] == expected
     assert all(entry.finding in cause.finding for cause in report.causes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "entry", mutations.MUTATIONS, ids=lambda entry: entry.key
+)
+def test_in_all_phases_of_a_resynced_run_no_other_cause_is_claimed(
+    entry, monkeypatch
+):
+    candidate = entry.apply(monkeypatch, SPEC, entry.update_ops, entry.dtype)
+    report = _compare(candidate, entry.update_ops, entry.dtype, resync=True)
+    assert report.iterations == ITERATIONS
+    expected = set() if entry.finding is None else {entry.key}
+    assert {cause.hazard for cause in report.causes} == expected
 
 
 def test_every_hazard_of_the_catalogue_is_planted(capsys):

@@ -11,6 +11,8 @@ import os
 import sys
 from typing import Any, Callable, Dict, List
 
+import numpy as np
+
 from tf2gan.common import specs
 from tf2gan.common.errors import UserError
 from tf2gan.common.specs import GanSpec
@@ -20,6 +22,7 @@ from tf2gan.migration.report import PHASES
 
 REQUIRED = (*PHASES, "state", "load_state")
 OPTIONAL = ("feed", "activations", "gradients", "generate")
+NAMED = ("state", "feed", "activations", "gradients")
 # What a function may ask for by the names of its arguments.
 ARGUMENTS = ("spec", "update_ops", "dtype", "seed")
 LARGEST_MAP = 10 * 2**20
@@ -91,7 +94,8 @@ class Guarded:
             return method
 
         def guarded(*arguments):
-            return _call(f"{self._label}: {name}", method, *arguments)
+            label = f"{self._label}: {name}"
+            return _checked(name, _call(label, method, *arguments), label)
 
         return guarded
 
@@ -112,7 +116,7 @@ class Renamed:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._implementation, name)
-        if name not in ("state", "feed", "activations", "gradients"):
+        if name not in NAMED:
             return value
 
         @functools.wraps(value)
@@ -275,11 +279,43 @@ def _call(label, function, *arguments):
         return function(*arguments)
     except UserError as error:
         raise UserError(f"{label}: {error}") from error
-    except Exception as error:
+    # Not to be left with the status of a comparison: a module that calls sys.exit.
+    except (Exception, SystemExit) as error:
         raise UserError(
             f"{label} failed with {type(error).__name__}: {error} (--debug shows "
             "where)"
         ) from error
+
+
+def _checked(name, value, label):
+    """Returns what a method gave as arrays; `UserError` if it is something else."""
+    if name == "load_state":
+        return None
+    if name in NAMED:
+        if not isinstance(value, dict) or not all(
+            isinstance(key, str) for key in value
+        ):
+            raise UserError(
+                f"{label} returned a {type(value).__name__}; expected a "
+                "dictionary of arrays by name"
+            )
+        return {
+            key: _numbers(item, f"{label}: '{key}'")
+            for key, item in value.items()
+        }
+    value = _numbers(value, label)
+    if name in PHASES and value.size != 1:
+        raise UserError(
+            f"{label} returned an array of shape {value.shape}; expected the loss"
+        )
+    return value.reshape(()) if name in PHASES else value
+
+
+def _numbers(value, label):
+    array = _call(label, np.array, value)
+    if array.dtype.kind not in "fiub":
+        raise UserError(f"{label} is of type {array.dtype}; expected numbers")
+    return array
 
 
 def _callable(implementation, name):

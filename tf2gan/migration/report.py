@@ -178,14 +178,15 @@ class Report:
             self.largest[difference.kind] = difference
 
     def add_causes(self, causes: List[Cause]) -> None:
-        """Adds those that were not found before, in an earlier phase."""
-        known = {(cause.hazard, cause.finding) for cause in self.causes}
-        self.causes += [c for c in causes if (c.hazard, c.finding) not in known]
-
-    def tensors(self) -> List["Tensor"]:
-        """Returns a summary per tensor, in the order of `KINDS`."""
-        rows = sorted(self.history.items(), key=lambda i: KINDS.index(i[0][0]))
-        return [Tensor(*key, tuple(values)) for key, values in rows]
+        """Adds those of a phase, but each hazard once for every phase."""
+        findings = {cause.finding for cause in self.causes}
+        places = {(cause.hazard, cause.phase) for cause in self.causes}
+        self.causes += [
+            cause
+            for cause in causes
+            if cause.finding not in findings
+            and (cause.hazard, cause.phase) not in places
+        ]
 
     def phases(self) -> List[str]:
         """Returns the phases in the order in which they were first compared."""

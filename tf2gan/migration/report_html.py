@@ -69,8 +69,9 @@ th, td { text-align: left; padding: .25em .7em .25em 0; vertical-align: top;
 th { color: var(--soft); font-weight: 600; position: sticky; top: 0;
   background: var(--ground); white-space: nowrap; }
 td.number, th.number { text-align: right; white-space: nowrap;
+  padding-right: 1.2em;
   font-variant-numeric: tabular-nums; }
-td.name { min-width: 16em; }
+td.name { min-width: 16em; } td:first-child { white-space: nowrap; }
 .plots { display: grid; gap: 16px;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr)); }
 figure { margin: 0; background: var(--raised); border-radius: 6px;

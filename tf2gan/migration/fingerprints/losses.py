@@ -36,7 +36,7 @@ def discriminator_labels(evidence: Evidence) -> Found:
     steps = np.array(other) * 20  # people write 0.9 or 0.95, not 0.9137
     if np.any(np.abs(steps - np.round(steps)) > 1e-3):
         return
-    real, fake = np.round(steps) / 20
+    real, fake = np.round(steps) / 20 + 0.0  # without a negative zero
     measured = (
         "loss and gradient of the last bias fit the labels "
         f"{other[0]:.6f} and {other[1]:.6f}"
