@@ -6,6 +6,7 @@ import math
 import re
 import shutil
 import subprocess
+import sys
 import types
 
 import helpers
@@ -522,6 +523,8 @@ def test_the_page_opens_without_console_errors(different, tmp_path):
 def call(tmp_path, monkeypatch, capfd):
     """Runs `compare.py lockstep` here, on batches for the GAN in NumPy."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "one", raising=False)
     images, latent = zip(*numpy_gan.batches())
     np.savez("batches.npz", images=images, latent=latent)
     shutil.copy(numpy_gan.__file__, "one.py")
@@ -588,8 +591,7 @@ def make(dtype, seed):
 """
 
 
-def test_a_name_map_brings_names_together(call, monkeypatch):
-    monkeypatch.syspath_prepend(".")
+def test_a_name_map_brings_names_together(call):
     with open("other.py", "w") as file:
         file.write(OTHER_NAMES)
     names = {
@@ -679,10 +681,7 @@ FILES = {
         ("--iterations=4", "has 3 iterations, --iterations=4 are asked for"),
     ],
 )
-def test_a_bad_input_is_one_line_and_status_1(
-    call, flags, message, monkeypatch
-):
-    monkeypatch.syspath_prepend(".")
+def test_a_bad_input_is_one_line_and_status_1(call, flags, message):
     helpers.write_files(".", {n: t.encode("latin1") for n, t in FILES.items()})
     given = [flags]
     if not flags.startswith("--candidate"):

@@ -258,10 +258,12 @@ def _from_function(place, name, settings, label):
 
 def _load_module(place):
     if not place.endswith(".py"):
+        _allow_imports_from(os.getcwd())
         return importlib.import_module(place)
     if not os.path.isfile(place):
         raise UserError(f"no file '{place}'")
     path = os.path.abspath(place)
+    _allow_imports_from(os.path.dirname(path))
     # Two files of one name may be compared: each gets a module of its own.
     digest = hashlib.sha256(path.encode()).hexdigest()[:16]
     module_spec = importlib.util.spec_from_file_location(
@@ -271,6 +273,12 @@ def _load_module(place):
     sys.modules[module_spec.name] = module
     module_spec.loader.exec_module(module)
     return module
+
+
+def _allow_imports_from(folder):
+    """Lets somebody's code import what lies beside it, as a script could."""
+    if folder not in sys.path:
+        sys.path.append(folder)
 
 
 def _call(label, function, *arguments):

@@ -188,6 +188,11 @@ class Report:
             and (cause.hazard, cause.phase) not in places
         ]
 
+    def tensors(self) -> List["Tensor"]:
+        """Returns a summary per tensor, in the order of `KINDS`."""
+        rows = sorted(self.history.items(), key=lambda i: KINDS.index(i[0][0]))
+        return [Tensor(*key, tuple(values)) for key, values in rows]
+
     def phases(self) -> List[str]:
         """Returns the phases in the order in which they were first compared."""
         return list(
