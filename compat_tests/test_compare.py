@@ -1,6 +1,7 @@
 """The comparison: its reports, its verdicts and causes, and the script."""
 
 import html.parser
+import itertools
 import json
 import math
 import re
@@ -241,6 +242,14 @@ def test_resync_shows_the_fault_of_each_phase():
     assert [d.allowed for d in loss] == [True, False, False]
 
 
+def test_what_is_found_again_in_later_iterations_is_said_once():
+    report = compare(NumpyGan(momentum=0.9), resync=True)
+    averages = report.history["moving average", report.first.name]
+    assert sum(not d.allowed for d in averages) == 3
+    assert len(report.averages) == 4 * 2  # of each average in each phase
+    assert hazards(report) == ["batch-norm-momentum"]
+
+
 def test_another_difference_than_those_of_the_catalogue_has_no_cause():
     candidate = NumpyGan()
     step = candidate.discriminator_step
@@ -317,6 +326,41 @@ def test_what_an_import_did_to_the_state_is_told(change, hazard, finding):
     report = compare(loading(change), trained())
     assert hazards(report) == [hazard]
     assert finding in report.causes[0].finding
+
+
+OUTPUTS = {
+    "tanh": np.tanh,
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "nothing": lambda x: x,
+}
+
+
+@pytest.mark.parametrize("size", [0.01, 1.0])
+@pytest.mark.parametrize(
+    "right, wrong", list(itertools.permutations(OUTPUTS, 2))
+)
+def test_the_generators_last_function_is_told(right, wrong, size):
+    def ending_in(name):
+        gan = hiding(NumpyGan())
+        gan.generate = lambda latent: OUTPUTS[name](size * latent)
+        return gan
+
+    report = compare(ending_in(wrong), ending_in(right))
+    assert [cause.finding for cause in report.causes] == [
+        "the generator ends in {} instead of {}".format(wrong, right)
+    ]
+
+
+@pytest.mark.parametrize("size", [0.01, 1.0])
+def test_other_samples_are_not_taken_for_another_last_function(size):
+    def scaled(factor):
+        gan = hiding(NumpyGan())
+        gan.generate = lambda latent: np.tanh(factor * size * latent)
+        return gan
+
+    report = compare(scaled(1.001), scaled(1.0))
+    assert report.first.kind == "sample"
+    assert report.causes == []
 
 
 def test_opposite_gradients_are_told():

@@ -88,6 +88,11 @@ def run(
       watch: whether to compare also what takes extra runs: feeds, activations,
         gradients and samples.
       stop: whether to end at the first difference.
+
+    Returns:
+      All comparisons; the likely causes of the first difference, or with `resync` of
+      those in every phase; and how the moving averages were updated in the first
+      iteration, with `resync` also where they later differ in another way.
     """
     candidate.load_state(reference.state())
     report = Report(tolerance=tolerance)
@@ -121,7 +126,7 @@ def _take_into(report, evidence, resync):
     if evidence.iteration == 1 or (
         resync and evidence.differs("moving average")
     ):
-        report.averages += averages.verdicts(evidence)
+        report.add_averages(averages.verdicts(evidence))
 
 
 class _Comparison:

@@ -188,6 +188,21 @@ class Report:
             and (cause.hazard, cause.phase) not in places
         ]
 
+    def add_averages(self, verdicts: List[AverageVerdict]) -> None:
+        """Adds those that do not say the same as one of an earlier iteration."""
+
+        def said(row):
+            return (
+                row.phase,
+                row.name,
+                row.reference,
+                row.candidate,
+                row.alike,
+            )
+
+        known = {said(row) for row in self.averages}
+        self.averages += [row for row in verdicts if said(row) not in known]
+
     def tensors(self) -> List["Tensor"]:
         """Returns a summary per tensor, in the order of `KINDS`."""
         rows = sorted(self.history.items(), key=lambda i: KINDS.index(i[0][0]))
