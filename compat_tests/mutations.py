@@ -1,12 +1,11 @@
-"""The hazard catalogue: faults of a port from TF1 to TF2, each put in on purpose.
+"""The hazard catalogue's faults, each put into `tf2gan` on purpose.
 
-Every entry has a title, the cause, the symptom and the cure, for readers; and a
-function that puts the fault into `tf2gan`, with the place where the lockstep must
-find it first.
+Every entry plants one hazard of `tf2gan.migration.hazards`, and says where the lockstep
+must find it first. The texts stand there; here is the code.
 """
 
 import dataclasses
-from typing import Callable, Tuple
+from typing import Callable, Optional
 
 import keras
 import numpy as np
@@ -14,6 +13,7 @@ import tensorflow as tf
 
 from tf2gan import layers, losses, optimizers, training
 from tf2gan.common.specs import DISCRIMINATOR, GENERATOR
+from tf2gan.migration.hazards import HAZARDS
 from tf2gan.models import dcgan28
 
 
@@ -22,10 +22,7 @@ class Mutation:
     """A fault and where it shows first.
 
     Attributes:
-      title: what is wrong, in a few words.
-      cause: how it comes about.
-      symptom: what one sees of it, or does not.
-      cure: what to do.
+      key: of the hazard.
       kind: of the first difference, one of `lockstep.KINDS`.
       place: what the name of the first difference begins with.
       phase: of the first difference.
@@ -33,44 +30,36 @@ class Mutation:
         faulty trainer.
       update_ops: the policy to run it under.
       dtype: the type to run it in.
+      finding: what the report's cause must say; None if it can name no cause.
     """
 
-    title: str
-    cause: str
-    symptom: str
-    cure: str
+    key: str
     kind: str
     place: str
     phase: str
     apply: Callable
     update_ops: str = "source"
     dtype: str = "float64"
+    finding: Optional[str] = ""
+
+    @property
+    def title(self) -> str:
+        """The hazard's title."""
+        return HAZARDS[self.key].title
 
 
 MUTATIONS = []
 D_STEP, G_STEP = "discriminator_step", "generator_step"
 
 
-def mutation(kind: str, place: str, phase: str, **settings: str) -> Callable:
-    """Enters a function into the catalogue; its docstring is the entry's text."""
+def mutation(
+    key: str, kind: str, place: str, phase: str, **settings: Optional[str]
+) -> Callable:
+    """Enters a function that puts the hazard `key` into a trainer."""
 
     def enter(function):
-        texts = [
-            line.strip() for line in function.__doc__.strip().split("\n\n")
-        ]
-        title, cause, symptom, cure = (" ".join(text.split()) for text in texts)
         MUTATIONS.append(
-            Mutation(
-                title,
-                cause,
-                symptom,
-                cure,
-                kind,
-                place,
-                phase,
-                function,
-                **settings,
-            )
+            Mutation(key, kind, place, phase, function, **settings)
         )
         return function
 
@@ -83,118 +72,77 @@ def _trainer(spec, update_ops, dtype, **changes):
     )
 
 
-def _spec_mutation(kind, place, phase, texts, **changes):
+def _spec_mutation(key, kind, place, phase, finding, **changes):
     """Enters a fault that is a wrong constant."""
 
     def apply(monkeypatch, *settings):
         return _trainer(*settings, **changes)
 
-    apply.__doc__ = texts
-    mutation(kind, place, phase)(apply)
+    mutation(key, kind, place, phase, finding=finding)(apply)
 
 
 _spec_mutation(
+    "batch-norm-momentum",
     "moving average",
     "generator/batch_normalization/moving_mean",
     D_STEP,
-    """Batch-norm momentum 0.9 instead of 0.99
-
-    The papers' or another library's default was taken over.
-
-    Training losses are the same; samples differ.
-
-    Write out momentum: 0.99 in tf.layers and Keras, 0.999 in tf.contrib.layers.""",
+    "momentum 0.9 instead of 0.99",
     batch_norm_momentum=0.9,
 )
 _spec_mutation(
+    "batch-norm-momentum-inverted",
     "moving average",
     "generator/batch_normalization/moving_mean",
     D_STEP,
-    """Batch-norm momentum from a framework that weighs the new value
-
-    PyTorch's momentum is one minus TensorFlow's.
-
-    The averages follow the last batch; losses are the same.
-
-    Use one minus the number.""",
+    "momentum 0.01 instead of 0.99",
     batch_norm_momentum=0.01,
 )
 _spec_mutation(
+    "batch-norm-epsilon",
     "activation",
     "generator/batch_normalization",
     D_STEP,
-    """Batch-norm epsilon 1e-5 instead of 1e-3
-
-    Papers and other libraries have 1e-5.
-
-    Channels of low variance come out larger.
-
-    Write out epsilon.""",
+    "epsilon 1e-05 instead of 0.001",
     batch_norm_epsilon=1e-5,
 )
 _spec_mutation(
+    "leaky-relu-slope",
     "activation",
     "discriminator/conv2d_1",
     D_STEP,
-    """Leaky ReLU slope 0.3 instead of 0.2
-
-    keras.layers.LeakyReLU has 0.3, tf.nn.leaky_relu 0.2.
-
-    The loss is off from the first step.
-
-    Write out the slope.""",
+    "slope 0.3 instead of 0.2",
     leaky_relu_slope=0.3,
 )
 _spec_mutation(
+    "adam-epsilon",
     "weight",
     "discriminator/",
     D_STEP,
-    """Adam's epsilon 1e-7 instead of 1e-8
-
-    1e-8 is TF1's default, 1e-7 Keras's.
-
-    Weights with small gradients move less; losses agree for a while.
-
-    Pass epsilon=1e-8.""",
+    "epsilon 1e-07 instead of 1e-08",
     adam_epsilon=1e-7,
 )
 _spec_mutation(
+    "adam-beta1",
     "slot",
     "beta1_power",
     D_STEP,
-    """Adam's beta1 0.5 instead of 0.9
-
-    The DCGAN paper's value was put in while porting.
-
-    The first step is the same size, later ones are not.
-
-    Keep the constants of the code that is ported.""",
+    "beta1 0.5 instead of 0.9",
     beta1=0.5,
 )
 _spec_mutation(
+    "adam-beta2",
     "slot",
     "beta2_power",
     D_STEP,
-    """Adam's beta2 0.99 instead of 0.999
-
-    A typing error, or another optimizer's default.
-
-    As with beta1.
-
-    Compare the slots, not only the losses.""",
+    "beta2 0.99 instead of 0.999",
     beta2=0.99,
 )
 _spec_mutation(
+    "learning-rate",
     "weight",
     "discriminator/",
     D_STEP,
-    """Learning rate 2e-4 instead of 1e-3
-
-    The paper's value was put in while porting.
-
-    Slots agree after the first step, weights do not.
-
-    Keep the constants of the code that is ported.""",
+    "learning rate 0.0002 instead of 0.001",
     learning_rate=2e-4,
 )
 
@@ -205,63 +153,48 @@ def _with_scopes(settings, scopes_d, scopes_g):
     return trainer
 
 
-@mutation("moving average", "generator/batch_normalization/moving_mean", D_STEP)
+@mutation(
+    "updates-never-run",
+    "moving average",
+    "generator/batch_normalization/moving_mean",
+    D_STEP,
+)
 def _updates_never_run(monkeypatch, *settings):
-    """UPDATE_OPS are never run
-
-    Nothing depends on the collection, or the layers are called without training.
-
-    Averages stay 0 and 1: losses look fine, samples are bad.
-
-    Make the train op depend on them; in Keras call with training=True.
-    """
     return _with_scopes(settings, (), ())
 
 
-@mutation("moving average", "generator/batch_normalization/moving_mean", D_STEP)
+@mutation(
+    "updates-scoped",
+    "moving average",
+    "generator/batch_normalization/moving_mean",
+    D_STEP,
+    finding="averages of the generator",
+)
 def _scoped_for_source(monkeypatch, *settings):
-    """Each step updates its own network only, where the original updates both
-
-    The port does what one would write today.
-
-    Averages move half as often: the effective momentum is another.
-
-    Run both networks' updates in both steps, or decide for the change.
-    """
     return _with_scopes(settings, (DISCRIMINATOR,), (GENERATOR,))
 
 
 @mutation(
+    "updates-unscoped",
     "moving average",
     "generator/batch_normalization/moving_mean",
     D_STEP,
     update_ops="scoped",
+    finding="averages of the generator",
 )
 def _source_for_scoped(monkeypatch, *settings):
-    """Every step updates both networks, where the original updates its own
-
-    A Keras layer updates whenever it is called for training.
-
-    Averages move twice as often.
-
-    Keep the other network's layers from updating; see tf2gan.layers.update_ops.
-    """
     both = (GENERATOR, DISCRIMINATOR)
     return _with_scopes(settings, both, both)
 
 
 @mutation(
-    "moving average", "discriminator/batch_normalization/moving_mean", G_STEP
+    "updates-without-real",
+    "moving average",
+    "discriminator/batch_normalization/moving_mean",
+    G_STEP,
+    finding="on generated images only",
 )
 def _no_real_images_in_the_generator_step(monkeypatch, *settings):
-    """The generator's step updates the discriminator on generated images only
-
-    Under unscoped UPDATE_OPS the original feeds real images in that step too.
-
-    The discriminator's averages lean to generated images.
-
-    Call the discriminator on the real images too, or scope the updates.
-    """
     trainer = _trainer(*settings)
     whole = trainer.generator_step
 
@@ -299,17 +232,13 @@ class _Callable:
 
 
 @mutation(
-    "moving average", "discriminator/batch_normalization/moving_mean", D_STEP
+    "updates-reversed",
+    "moving average",
+    "discriminator/batch_normalization/moving_mean",
+    D_STEP,
+    finding="generated before real",
 )
 def _fake_before_real(monkeypatch, *settings):
-    """Generated images come before real ones
-
-    The order of the calls was exchanged; in TF1 without an order it is a race.
-
-    The discriminator's averages differ by some thousandths; losses agree.
-
-    Call on real images first.
-    """
     trainer = _trainer(*settings)
     updates = []
     update = layers._update
@@ -333,17 +262,13 @@ def _fake_before_real(monkeypatch, *settings):
 
 
 @mutation(
-    "moving average", "discriminator/batch_normalization/moving_mean", D_STEP
+    "updates-race",
+    "moving average",
+    "discriminator/batch_normalization/moving_mean",
+    D_STEP,
+    finding="both read the old value",
 )
 def _both_from_the_old_value(monkeypatch, *settings):
-    """Two updates of one average both read its old value
-
-    What unordered updates in one session.run of TF1 mostly do.
-
-    As above; nothing in the losses.
-
-    Order them: the second reads after the first has written.
-    """
     trainer = _trainer(*settings)
     step, update = trainer.discriminator_step, layers._update
 
@@ -363,20 +288,14 @@ def _both_from_the_old_value(monkeypatch, *settings):
 
 
 @mutation(
+    "biased-variance",
     "moving average",
     "generator/batch_normalization",
     D_STEP,
     dtype="float32",
+    finding="biased moving variance (factor (n-1)/n)",
 )
 def _biased_variance(monkeypatch, *settings):
-    """The biased variance is averaged
-
-    TF1's fused kernel returns n/(n-1) times it; Keras 3 averages it as it is.
-
-    The averages are too small by 1/n; losses agree.
-
-    Use tf2gan.layers.BatchNormalization.
-    """
     fused = layers.BatchNormalization._fused
 
     def biased(self, inputs, gamma, beta, training):
@@ -392,16 +311,13 @@ def _biased_variance(monkeypatch, *settings):
     return _trainer(*settings)
 
 
-@mutation("activation", "discriminator_1/batch_normalization", G_STEP)
+@mutation(
+    "frozen-inference",
+    "activation",
+    "discriminator_1/batch_normalization",
+    G_STEP,
+)
 def _frozen_is_inference(monkeypatch, *settings):
-    """A frozen discriminator normalizes with its moving averages
-
-    trainable = False puts a Keras batch-norm layer into inference mode.
-
-    The generator is trained against another discriminator than in TF1.
-
-    Leave trainable alone: a tape takes gradients of the variables it is given.
-    """
     trainer = _trainer(*settings)
     network = trainer.discriminator
     frozen = _Callable(lambda x, training: network(x, training=False), network)
@@ -442,16 +358,8 @@ def _inference_probe(network, inputs, scope):
     return {f"{scope}/{c.name}": o.numpy() for c, o in zip(chosen, outputs)}
 
 
-@mutation("sample", "generate", D_STEP)
+@mutation("sampling-statistics", "sample", "generate", D_STEP)
 def _sampling_with_batch_statistics(monkeypatch, *settings):
-    """Samples are drawn with the statistics of their batch
-
-    The generator is called with training=True, or without the argument fed.
-
-    An image depends on the others of its batch.
-
-    Call with training=False.
-    """
     trainer = _trainer(*settings)
 
     def generate(latent):
@@ -463,17 +371,13 @@ def _sampling_with_batch_statistics(monkeypatch, *settings):
 
 
 @mutation(
-    "moving average", "discriminator/batch_normalization/moving_mean", D_STEP
+    "evaluation-updates",
+    "moving average",
+    "discriminator/batch_normalization/moving_mean",
+    D_STEP,
+    finding="updated 3 times: real, real, generated",
 )
 def _evaluation_updates(monkeypatch, *settings):
-    """Evaluating a loss moves the averages
-
-    updates_collections=None in TF1, or a Keras call with training=True.
-
-    Looking at the run changes it.
-
-    Evaluate without updates.
-    """
     trainer = _trainer(*settings)
     step = trainer.discriminator_step
 
@@ -485,16 +389,10 @@ def _evaluation_updates(monkeypatch, *settings):
     return trainer
 
 
-@mutation("slot", "beta2_power", D_STEP)
+@mutation(
+    "step-count-shifted", "slot", "beta2_power", D_STEP, finding="off by +1"
+)
 def _step_count_off_by_one(monkeypatch, *settings):
-    """The step count is carried over one too high
-
-    TF1 stores beta^(t+1), which was taken for beta^t.
-
-    The first steps after a move are a little too large.
-
-    Recover t from beta2's power: log(power) / log(beta2) - 1.
-    """
     trainer = _trainer(*settings)
     load = trainer.load_state
 
@@ -506,16 +404,8 @@ def _step_count_off_by_one(monkeypatch, *settings):
     return trainer
 
 
-@mutation("slot", "discriminator/", D_STEP)
+@mutation("slots-exchanged", "slot", "discriminator/", D_STEP)
 def _slots_exchanged(monkeypatch, *settings):
-    """First and second moments are exchanged
-
-    Keras's optimizer variables are numbered; TF1 names them Adam and Adam_1.
-
-    No error: they have the same shapes. Training jumps.
-
-    Carry slots over by name.
-    """
     trainer = _trainer(*settings)
     step, done = trainer.discriminator_step, []
 
@@ -533,16 +423,8 @@ def _slots_exchanged(monkeypatch, *settings):
     return trainer
 
 
-@mutation("weight", "discriminator/", D_STEP)
+@mutation("powers-exact", "weight", "discriminator/", D_STEP)
 def _powers_in_full_precision(monkeypatch, *settings):
-    """Adam computes beta^t exactly
-
-    Keras does; TF1 multiplies a float32 variable once per step.
-
-    6e-6 in the first step; in float64 the runs part within a hundred.
-
-    Use tf2gan.optimizers.Adam where it must agree.
-    """
 
     def exact(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
@@ -561,16 +443,8 @@ def _powers_in_full_precision(monkeypatch, *settings):
     return _trainer(*settings)
 
 
-@mutation("loss", G_STEP, G_STEP)
+@mutation("label-flipped", "loss", G_STEP, G_STEP)
 def _flipped_label(monkeypatch, *settings):
-    """The generator's label is flipped
-
-    It asks for 0 on generated images, the discriminator's target.
-
-    The generator learns to be found out.
-
-    Ask for 1: the loss is -log D(G(z)).
-    """
     monkeypatch.setitem(
         losses.LOSSES,
         "sigmoid_cross_entropy",
@@ -582,16 +456,8 @@ def _flipped_label(monkeypatch, *settings):
     return _trainer(*settings)
 
 
-@mutation("loss", D_STEP, D_STEP)
+@mutation("loss-halved", "loss", D_STEP, D_STEP)
 def _halved_loss(monkeypatch, *settings):
-    """The discriminator's two losses are averaged instead of added
-
-    Many ports write (real + fake) / 2.
-
-    With Adam hardly anything but the reported loss and epsilon's share.
-
-    Add them.
-    """
     monkeypatch.setitem(
         losses.LOSSES,
         "sigmoid_cross_entropy",
@@ -603,16 +469,14 @@ def _halved_loss(monkeypatch, *settings):
     return _trainer(*settings)
 
 
-@mutation("loss", D_STEP, D_STEP)
+@mutation(
+    "label-smoothed",
+    "loss",
+    D_STEP,
+    D_STEP,
+    finding="labels 0.9 for real and 0 for",
+)
 def _smoothed_label(monkeypatch, *settings):
-    """The label of real images is 0.9
-
-    One-sided label smoothing was put in while porting.
-
-    The discriminator's loss has another floor.
-
-    Keep the labels of the code that is ported.
-    """
     monkeypatch.setitem(
         losses.LOSSES,
         "sigmoid_cross_entropy",
@@ -627,16 +491,8 @@ def _smoothed_label(monkeypatch, *settings):
     return _trainer(*settings)
 
 
-@mutation("loss", D_STEP, D_STEP)
+@mutation("loss-of-probabilities", "loss", D_STEP, D_STEP, finding=None)
 def _probabilities(monkeypatch, *settings):
-    """Cross entropy of probabilities
-
-    Keras clips them at 1e-7 unless from_logits=True.
-
-    A confident logit costs 16 at most: its gradient is gone.
-
-    Take it of logits.
-    """
 
     def of_probabilities(logits, label):
         labels = tf.fill(tf.shape(logits), tf.constant(label, logits.dtype))
@@ -648,16 +504,8 @@ def _probabilities(monkeypatch, *settings):
     return _trainer(*settings)
 
 
-@mutation("loss", G_STEP, G_STEP)
+@mutation("simultaneous-updates", "loss", G_STEP, G_STEP)
 def _simultaneous(monkeypatch, *settings):
-    """Both gradients come from one forward pass
-
-    Tutorials for TF2 update both networks at once; the original takes turns.
-
-    The generator answers the discriminator of the step before.
-
-    Take turns.
-    """
     trainer = _trainer(*settings)
     step = trainer.discriminator_step
     early = []
@@ -676,16 +524,14 @@ def _simultaneous(monkeypatch, *settings):
     return trainer
 
 
-@mutation("slot", "beta1_power", D_STEP)
+@mutation(
+    "discriminator-twice",
+    "slot",
+    "beta1_power",
+    D_STEP,
+    finding="trained 2 times",
+)
 def _discriminator_twice(monkeypatch, *settings):
-    """The discriminator is trained twice per iteration
-
-    Two fetches of its train op, or a loop from another GAN.
-
-    It wins too early.
-
-    Fetch its train op once.
-    """
     trainer = _trainer(*settings)
     step = trainer.discriminator_step
 
@@ -698,17 +544,8 @@ def _discriminator_twice(monkeypatch, *settings):
     return trainer
 
 
-@mutation("gradient", "discriminator/conv2d/bias", D_STEP)
+@mutation("leaky-relu-at-zero", "gradient", "discriminator/conv2d/bias", D_STEP)
 def _leaky_relu_at_zero(monkeypatch, *settings):
-    """Leaky ReLU's gradient at exactly 0
-
-    max(x, 0.2 x) passes 1 there, tf.nn.leaky_relu 0.2 (which it also rounds to
-    float32, so that in float64 the activations differ by 1e-9 too).
-
-    Black pixels under zero biases are zeros: the first step differs, losses agree.
-
-    Write the maximum, if the original does.
-    """
     monkeypatch.setattr(
         layers,
         "leaky_relu",
@@ -717,16 +554,14 @@ def _leaky_relu_at_zero(monkeypatch, *settings):
     return _trainer(*settings)
 
 
-@mutation("activation", "generator/dense", D_STEP)
+@mutation(
+    "float32-inside",
+    "activation",
+    "generator/dense",
+    D_STEP,
+    finding="generator/dense was rounded",
+)
 def _float32_in_between(monkeypatch, *settings):
-    """A float64 model that computes in float32
-
-    set_floatx came after the first layer, or an input was cast.
-
-    A test in float64 that proves nothing.
-
-    Assert the variables' dtype.
-    """
     trainer = _trainer(*settings)
     dense = trainer.generator.get_layer("dense")
     call = dense.call
@@ -738,16 +573,14 @@ def _float32_in_between(monkeypatch, *settings):
     return trainer
 
 
-@mutation("activation", "generator/dense", D_STEP)
+@mutation(
+    "kernel-order",
+    "activation",
+    "generator/dense",
+    D_STEP,
+    finding="generator/dense/kernel is the reference's with its axis 0 reversed",
+)
 def _reversed_kernel(monkeypatch, *settings):
-    """A kernel is carried over in another order
-
-    Its rows were reversed or transposed; a square kernel was read column by column.
-
-    No error where the shape allows it.
-
-    Verify an import by running both sides.
-    """
     trainer = _trainer(*settings)
     load = trainer.load_state
 
@@ -759,30 +592,20 @@ def _reversed_kernel(monkeypatch, *settings):
     return trainer
 
 
-@mutation("activation", "discriminator_1/conv2d", D_STEP)
+@mutation(
+    "generator-output",
+    "activation",
+    "discriminator_1/conv2d",
+    D_STEP,
+    finding="sigmoid instead of tanh",
+)
 def _sigmoid_output(monkeypatch, *settings):
-    """The generator ends in a sigmoid instead of a tanh
-
-    The images lie in [0, 1], so the port put the output there too.
-
-    Other samples, other gradients; training may even look better.
-
-    Port first, improve afterwards.
-    """
     monkeypatch.setattr(dcgan28.keras.ops, "tanh", keras.ops.sigmoid)
     return _trainer(*settings)
 
 
-@mutation("weight", "generator/", D_STEP)
+@mutation("trains-both", "weight", "generator/", D_STEP)
 def _discriminator_step_trains_both(monkeypatch, *settings):
-    """The discriminator's step moves the generator too
-
-    minimize without var_list, or a tape over both networks' variables.
-
-    The generator is trained to help the discriminator.
-
-    Give each optimizer its own variables.
-    """
     trainer = _trainer(*settings)
     step = trainer.discriminator_step
 
@@ -797,16 +620,14 @@ def _discriminator_step_trains_both(monkeypatch, *settings):
     return trainer
 
 
-@mutation("step count", "G_global_step", D_STEP)
+@mutation(
+    "shared-global-step",
+    "step count",
+    "G_global_step",
+    D_STEP,
+    finding="G_global_step counts",
+)
 def _one_global_step(monkeypatch, *settings):
-    """One global step for both optimizers
-
-    Both minimize calls were given the same variable.
-
-    Schedules and summaries run at twice the pace.
-
-    One step variable per optimizer.
-    """
     trainer = _trainer(*settings)
     step = trainer.discriminator_step
 
@@ -819,44 +640,30 @@ def _one_global_step(monkeypatch, *settings):
     return trainer
 
 
-@mutation("slot", "discriminator/", D_STEP)
+@mutation(
+    "gradient-clipped", "slot", "discriminator/", D_STEP, finding="norm 0.001"
+)
 def _clipped_gradient(monkeypatch, *settings):
-    """Gradients are clipped
-
-    clipnorm came along with the optimizer's arguments.
-
-    Slots and weights differ where gradients are large.
-
-    Keep the constants of the code that is ported.
-    """
     trainer = _trainer(*settings)
     trainer.optimizer_d.clipnorm = 1e-3
     return trainer
 
 
-@mutation("feed", "images", D_STEP)
+@mutation(
+    "image-range", "feed", "images", D_STEP, finding="[-1, 1] instead of [0, 1]"
+)
 def _another_range(monkeypatch, *settings):
-    """Images in [-1, 1] instead of [0, 1]
-
-    The tanh suggests it; the original did not do it.
-
-    The discriminator sees other data.
-
-    Check minimum and maximum of the first batch.
-    """
     return _Refeeding(_trainer(*settings), lambda x, z: (2 * x - 1, z))
 
 
-@mutation("feed", "latent", D_STEP)
+@mutation(
+    "latent-distribution",
+    "feed",
+    "latent",
+    D_STEP,
+    finding="deviation 0.855 instead of 0.57",
+)
 def _normal_latents(monkeypatch, *settings):
-    """Latents from another distribution
-
-    tf.random.normal is the habit of TF2 tutorials; the original is uniform.
-
-    Samples of a converted generator look wrong, or too bold.
-
-    Draw as the original does.
-    """
     return _Refeeding(_trainer(*settings), lambda x, z: (x, 1.5 * z))
 
 
@@ -880,6 +687,47 @@ class _Refeeding:
         return self._trainer.generator_step(*self._change(images, latent))
 
 
-def texts(entry: Mutation) -> Tuple[str, str, str, str]:
-    """Returns title, cause, symptom and cure."""
-    return entry.title, entry.cause, entry.symptom, entry.cure
+@mutation("loss-summed", "loss", D_STEP, D_STEP, finding="factor 8")
+def _summed_loss(monkeypatch, *settings):
+    def summed(logits, label):
+        labels = tf.fill(tf.shape(logits), tf.constant(label, logits.dtype))
+        return tf.reduce_sum(
+            tf.nn.sigmoid_cross_entropy_with_logits(labels, logits)
+        )
+
+    monkeypatch.setattr(losses, "sigmoid_cross_entropy", summed)
+    return _trainer(*settings)
+
+
+@mutation("gradient-sign", "slot", "discriminator/", D_STEP)
+def _ascending_optimizer(monkeypatch, *settings):
+    trainer = _trainer(*settings)
+    apply = trainer.optimizer_d.apply
+
+    def ascend(gradients, variables):
+        apply([-gradient for gradient in gradients], variables)
+
+    trainer.optimizer_d.apply = ascend
+    return trainer
+
+
+@mutation("slots-of-another", "slot", "discriminator/", D_STEP)
+def _slots_of_another_variable(monkeypatch, *settings):
+    """Once there are slots, two of the discriminator's go to one another."""
+    trainer = _trainer(*settings)
+    step = trainer.discriminator_step
+    names = (
+        "discriminator/batch_normalization/beta/Adam",
+        "discriminator/batch_normalization/gamma/Adam",
+    )
+
+    def mixed_up(images, latent):
+        loss = step(images, latent)
+        one, other = (trainer.variables()[name] for name in names)
+        kept = one.numpy()
+        one.assign(other.numpy())
+        other.assign(kept)
+        return loss
+
+    trainer.discriminator_step = mixed_up
+    return trainer

@@ -1,10 +1,11 @@
 """What every script does around its one call: flags, quiet start, plain errors."""
 
 import contextlib
+import inspect
 import os
 import sys
 import traceback
-from typing import Callable, Iterator, List
+from typing import Callable, Iterator, List, Optional
 
 from absl import app, flags, logging
 
@@ -21,24 +22,41 @@ flags.DEFINE_bool(
 )
 
 
-def run(main: Callable[[], None]) -> None:
-    """Parses the flags, calls `main` and exits with its status.
+def run(main: Callable[..., Optional[int]]) -> None:
+    """Parses the flags, calls `main` and exits with its status, or 0 for None.
 
-    An error that the user can mend is one line on stderr and status 1, a flag
-    that cannot be parsed status 2, a run ended by a signal 128 plus its number.
+    `main` takes as many arguments that are no flags as its signature says. An error
+    that the user can mend is one line on stderr and status 1, a flag that cannot be
+    parsed, or an `absl.flags.Error` from `main`, status 2, a run ended by a signal
+    128 plus its number.
     """
-    app.run(lambda _: sys.exit(_status(main)), flags_parser=_parse_flags)
+    app.run(
+        lambda arguments: sys.exit(_status(main, arguments[1:])),
+        flags_parser=lambda arguments: _parse_flags(main, arguments),
+    )
 
 
-def _parse_flags(arguments: List[str]) -> List[str]:
+def _parse_flags(main, arguments: List[str]) -> List[str]:
     try:
         rest = FLAGS(arguments)
-        if len(rest) > 1:
-            raise flags.Error("unexpected argument '{}'".format(rest[1]))
+        _check_arguments(main, rest[1:])
         return rest
     except flags.Error as error:
-        _print_error("{} (--help lists the flags)".format(error))
+        _print_usage(error)
         sys.exit(STATUS_USAGE)
+
+
+def _check_arguments(main, arguments):
+    wanted = list(inspect.signature(main).parameters.values())
+    needed = [p.name for p in wanted if p.default is p.empty]
+    if len(arguments) > len(wanted):
+        raise flags.Error(
+            "unexpected argument '{}'".format(arguments[len(wanted)])
+        )
+    if len(arguments) < len(needed):
+        raise flags.Error(
+            "the argument {} is missing".format(needed[len(arguments)].upper())
+        )
 
 
 def require_keras_on_tensorflow() -> None:
@@ -51,23 +69,29 @@ def require_keras_on_tensorflow() -> None:
         )
 
 
-def _status(main):
+def _status(main, arguments):
     try:
         with _quiet_tensorflow():
             _start_tensorflow()
-        main()
-        return 0
+        return main(*arguments) or 0
     except Interrupted as interruption:
         print(interruption, flush=True)
         return STATUS_SIGNAL + interruption.signal_number
     except KeyboardInterrupt:
         _print_error("interrupted; what was saved before is kept")
         return STATUS_SIGNAL + 2
+    except flags.Error as error:
+        _print_usage(error)
+        return STATUS_USAGE
     except (UserError, OSError) as error:
         if FLAGS.debug:
             traceback.print_exc()
         _print_error(error)
         return STATUS_ERROR
+
+
+def _print_usage(error):
+    _print_error("{} (--help lists the flags)".format(error))
 
 
 def _print_error(message):

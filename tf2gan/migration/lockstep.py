@@ -6,118 +6,22 @@ compared in the order in which a step computes it: feed, activation, loss, gradi
 slot, weight, moving average, sample. The first to differ is where to look.
 """
 
-import dataclasses
-from typing import Any, Dict, Iterable, List, Optional, Tuple
+from typing import Any, Iterable, Tuple
 
 import numpy as np
 
-PHASES = ("discriminator_step", "generator_step")
-
-FEEDS = ("images", "latent")
-
-# In the order in which a step computes them.
-KINDS = (
-    "feed",
-    "activation",
-    "loss",
-    "gradient",
-    "slot",
-    "weight",
-    "moving average",
-    "step count",
-    "sample",
+from tf2gan.migration import averages, causes
+from tf2gan.migration.evidence import Evidence, Side
+from tf2gan.migration.report import (
+    KINDS,
+    NETWORKS,
+    PHASES,
+    Difference,
+    Report,
+    Tolerance,
 )
 
-
-@dataclasses.dataclass(frozen=True)
-class Tolerance:
-    """How far two implementations may be apart.
-
-    Attributes:
-      relative: largest difference in a tensor over its largest element.
-      noise: absolute bound for weights, slots and gradients whose true gradient is
-        zero, such as a bias in front of batch norm: Adam makes steps out of its
-        rounding noise.
-      quiet: a gradient counts as zero if its largest element is below this share
-        of the largest in its network.
-    """
-
-    relative: float = 1e-9
-    noise: float = 1e-8
-    quiet: float = 1e-10
-
-
-@dataclasses.dataclass(frozen=True)
-class Difference:
-    """One tensor of one phase, as the two implementations have it.
-
-    Attributes:
-      iteration: from 1.
-      phase: one of `PHASES`.
-      kind: one of `KINDS`.
-      name: of the tensor.
-      absolute: largest difference of two elements; infinite if only one is NaN.
-      relative: the same over the largest element of the reference.
-      noisy: whether the true gradient is zero, so that `absolute` is what counts.
-      allowed: whether it is within the tolerance.
-    """
-
-    iteration: int
-    phase: str
-    kind: str
-    name: str
-    absolute: float
-    relative: float
-    noisy: bool
-    allowed: bool
-
-    def __str__(self) -> str:
-        return (
-            f"iteration {self.iteration}, {self.phase}, {self.kind} {self.name}: "
-            f"{self.absolute:.3g} apart, {self.relative:.3g} of its size"
-        )
-
-
-@dataclasses.dataclass
-class Report:
-    """What a lockstep run found.
-
-    Attributes:
-      first: the first difference beyond the tolerance, None if there is none.
-      largest: of each kind the largest relative difference, noisy ones apart.
-      noisiest: the largest absolute difference of a tensor with no true gradient.
-      iterations: how many were run.
-    """
-
-    first: Optional[Difference] = None
-    largest: Dict[str, Difference] = dataclasses.field(default_factory=dict)
-    noisiest: Optional[Difference] = None
-    iterations: int = 0
-
-    def add(self, difference: Difference) -> None:
-        """Takes a comparison into account."""
-        if not difference.allowed and self.first is None:
-            self.first = difference
-        if difference.noisy:
-            if (
-                not self.noisiest
-                or difference.absolute > self.noisiest.absolute
-            ):
-                self.noisiest = difference
-            return
-        largest = self.largest.get(difference.kind)
-        if largest is None or difference.relative > largest.relative:
-            self.largest[difference.kind] = difference
-
-    def __str__(self) -> str:
-        lines = [f"{self.iterations} iterations"]
-        lines.append(f"first difference: {self.first or 'none'}")
-        for kind in KINDS:
-            if kind in self.largest:
-                lines.append(f"largest of kind {kind}: {self.largest[kind]}")
-        if self.noisiest:
-            lines.append(f"largest without a true gradient: {self.noisiest}")
-        return "\n".join(lines)
+FEEDS = ("images", "latent")
 
 
 def kind_of(name: str) -> str:
@@ -135,8 +39,11 @@ def kind_of(name: str) -> str:
 def distance(reference: Any, candidate: Any) -> Tuple[float, float]:
     """Returns the largest absolute difference, and that over the reference's size.
 
-    Tensors of other shapes, and a NaN on one side only, are infinitely far apart.
+    Tensors of other shapes, a NaN on one side only, and None, which stands for a
+    tensor that one side lacks, are infinitely far apart.
     """
+    if reference is None or candidate is None:
+        return np.inf, np.inf
     one, other = np.asarray(reference), np.asarray(candidate)
     if one.shape != other.shape:
         return np.inf, np.inf
@@ -181,19 +88,45 @@ def run(
       watch: whether to compare also what takes extra runs: feeds, activations,
         gradients and samples.
       stop: whether to end at the first difference.
+
+    Returns:
+      All comparisons; the likely causes of the first difference, or with `resync` of
+      those in every phase; and how the moving averages were updated in the first
+      iteration, with `resync` also where they later differ in another way.
     """
     candidate.load_state(reference.state())
-    report, comparison = Report(), _Comparison(reference, candidate, tolerance)
+    report = Report(tolerance=tolerance)
+    comparison = _Comparison(reference, candidate, tolerance)
+    evidence = None
     for iteration, batch in enumerate(batches, start=1):
         report.iterations = iteration
         for phase in PHASES:
             if resync:
                 candidate.load_state(reference.state())
-            for difference in comparison.phase(iteration, phase, batch, watch):
-                report.add(difference)
+            evidence = comparison.phase(
+                iteration, phase, batch, watch, evidence
+            )
+            _take_into(report, evidence, resync)
             if stop and report.first:
                 return report
     return report
+
+
+def _take_into(report, evidence, resync):
+    """Adds the phase's comparisons; looks for causes where they mean something.
+
+    After a first difference the two sides are in other states, and what follows
+    from that is no cause: unless the candidate gets the reference's state again.
+    """
+    before = report.first
+    for difference in evidence.differences:
+        report.add(difference)
+    if resync or not before:
+        report.add_causes(causes.find(evidence))
+    if evidence.iteration == 1 or (
+        resync and evidence.differs("moving average")
+    ):
+        report.add_averages(averages.verdicts(evidence))
 
 
 class _Comparison:
@@ -204,43 +137,24 @@ class _Comparison:
         self._tolerance = tolerance
         self._noisy = set()
 
-    def phase(self, iteration, phase, batch, watch) -> List[Difference]:
-        """Runs one phase on both sides; returns the comparisons in order."""
-        found = []
-
-        def compare(kind, name, values):
-            found.append(self._compare(iteration, phase, kind, name, values))
-
-        activations = self._both("activations", batch) if watch else None
-        gradients = (
-            self._both("gradients", batch) if watch or iteration == 1 else None
-        )
-        if gradients and iteration == 1:
-            self._note_noisy(gradients[0])
-        feeds = [_feed(side, batch) for side in self._pair] if watch else None
-        for name, values in _pairs(feeds):
-            compare("feed", name, values)
-        for name, values in _pairs(activations):
-            compare("activation", name, values)
-        compare(
-            "loss", phase, [getattr(side, phase)(*batch) for side in self._pair]
-        )
-        network = phase.split("_")[0]
-        for name, values in _pairs(gradients):
-            if name.startswith(network + "/"):
-                compare("gradient", name, values)
-        states = [side.state() for side in self._pair]
-        for name, values in sorted(_pairs(states), key=_order):
-            compare(kind_of(name), name, values)
-        if watch and all(hasattr(side, "generate") for side in self._pair):
-            samples = [side.generate(batch[1]) for side in self._pair]
-            compare("sample", "generate", samples)
-        return found
-
-    def _both(self, method, batch):
-        if not all(hasattr(side, method) for side in self._pair):
-            return None
-        return [getattr(side, method)(*batch) for side in self._pair]
+    def phase(self, iteration, phase, batch, watch, previous) -> Evidence:
+        """Runs one phase on both sides and compares, in order."""
+        gradients_too = watch or iteration == 1
+        sides = [
+            _before(side, batch, watch, gradients_too) for side in self._pair
+        ]
+        if iteration == 1:
+            self._note_noisy(sides[0].gradients)
+        for implementation, side in zip(self._pair, sides):
+            _run(implementation, side, phase, batch, watch)
+        if previous:
+            previous.previous = None  # else all phases would be kept
+        evidence = Evidence(iteration, phase, *sides, previous=previous)
+        evidence.differences = [
+            self._compare(iteration, phase, kind, name, values)
+            for kind, name, values in _comparisons(phase, *sides)
+        ]
+        return evidence
 
     def _note_noisy(self, gradients):
         """Finds the variables whose gradient is zero but for rounding."""
@@ -261,8 +175,76 @@ class _Comparison:
         bound = self._tolerance.noise if noisy else self._tolerance.relative
         allowed = (absolute if noisy else relative) <= bound
         return Difference(
-            iteration, phase, kind, name, absolute, relative, noisy, allowed
+            iteration,
+            phase,
+            kind,
+            name,
+            absolute,
+            relative,
+            noisy,
+            allowed,
+            _note(*values),
         )
+
+
+def _before(implementation, batch, watch, gradients_too):
+    """Returns what an implementation shows before it runs a phase."""
+    side = Side(before=_arrays(implementation.state()))
+    if gradients_too and hasattr(implementation, "gradients"):
+        side.gradients = _arrays(implementation.gradients(*batch))
+    if watch:
+        side.feed = _arrays(_feed(implementation, batch))
+        if hasattr(implementation, "activations"):
+            side.activations = _arrays(implementation.activations(*batch))
+    return side
+
+
+def _run(implementation, side, phase, batch, watch):
+    side.loss = np.array(getattr(implementation, phase)(*batch))
+    side.after = _arrays(implementation.state())
+    if watch and hasattr(implementation, "generate"):
+        side.samples = np.array(implementation.generate(batch[1]))
+
+
+def _arrays(named):
+    """Copies, since an implementation may hand out what it goes on changing."""
+    return {name: np.array(value) for name, value in named.items()}
+
+
+def _comparisons(phase, reference, candidate):
+    """Yields kind, name and both values of all that is compared in a phase."""
+
+    def both(kind, one, other):
+        for name, values in _pairs(one, other):
+            yield kind, name, values
+
+    yield from both("feed", reference.feed, candidate.feed)
+    if reference.activations and candidate.activations:
+        yield from both(
+            "activation", reference.activations, candidate.activations
+        )
+    yield "loss", phase, (reference.loss, candidate.loss)
+    if reference.gradients and candidate.gradients:
+        yield from both(
+            "gradient",
+            _of_phase(reference.gradients, phase),
+            _of_phase(candidate.gradients, phase),
+        )
+    states = _pairs(reference.after, candidate.after)
+    for name, values in sorted(states, key=_order):
+        yield kind_of(name), name, values
+    if reference.samples is not None and candidate.samples is not None:
+        yield "sample", "generate", (reference.samples, candidate.samples)
+
+
+def _of_phase(gradients, phase):
+    """Leaves out those of the network that is not trained in this phase."""
+    others = [n + "/" for p, n in NETWORKS.items() if p != phase]
+    return {
+        name: value
+        for name, value in gradients.items()
+        if not name.startswith(tuple(others))
+    }
 
 
 def _feed(side, batch):
@@ -272,13 +254,23 @@ def _feed(side, batch):
     )
 
 
-def _pairs(sides):
-    """Yields each name with both values; what one side lacks is not a number."""
-    if sides is None:
-        return
-    reference, candidate = sides
+def _pairs(reference, candidate):
+    """Yields each name with both values; what one side lacks is None."""
     for name in list(reference) + [n for n in candidate if n not in reference]:
-        yield name, (reference.get(name, np.nan), candidate.get(name, np.nan))
+        yield name, (reference.get(name), candidate.get(name))
+
+
+def _note(reference, candidate):
+    """Says why two values have no finite distance."""
+    if candidate is None:
+        return "only the reference has it"
+    if reference is None:
+        return "only the candidate has it"
+    if np.shape(reference) != np.shape(candidate):
+        return f"shapes {np.shape(reference)} and {np.shape(candidate)}"
+    if not np.array_equal(np.isnan(reference), np.isnan(candidate)):
+        return "NaN on one side only"
+    return ""
 
 
 def _order(item):

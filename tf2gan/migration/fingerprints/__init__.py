@@ -1,0 +1,1 @@
+"""The fingerprints of the hazard catalogue: one small function for each."""

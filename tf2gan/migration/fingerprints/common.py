@@ -1,0 +1,65 @@
+"""What fingerprints of several kinds measure.
+
+A fingerprint takes an `Evidence` and yields what it found: the key of a hazard, the
+finding with the values of both sides, and by what it was recognised. It measures both
+sides and yields nothing unless the measurement fits them: a difference alone is no
+evidence of its cause.
+"""
+
+import math
+from typing import Any, Iterator, Tuple
+
+import numpy as np
+
+from tf2gan.migration import measure
+from tf2gan.migration.evidence import Evidence
+
+# hazard, finding, measured
+Found = Iterator[Tuple[str, str, str]]
+
+
+def same_shape(one: Any, other: Any) -> bool:
+    """Whether both are arrays, of one shape."""
+    return (
+        one is not None
+        and other is not None
+        and np.shape(one) == np.shape(other)
+    )
+
+
+def apart(one: float, other: float, share: float) -> bool:
+    """Whether two numbers differ by more than that share of the larger."""
+    return abs(one - other) > share * max(abs(one), abs(other))
+
+
+def normalizers(
+    evidence: Evidence,
+) -> Iterator[Tuple[str, Tuple, Tuple]]:
+    """Yields a call and what both sides' batch norm adds to either variance."""
+    others = {
+        call: (layer, inputs)
+        for call, layer, inputs in measure.normalizations(evidence.candidate)
+    }
+    for call, layer, inputs in measure.normalizations(evidence.reference):
+        if call in others:
+            yield (
+                call,
+                measure.batch_norm_epsilon(
+                    evidence.reference, call, layer, inputs
+                ),
+                measure.batch_norm_epsilon(
+                    evidence.candidate, call, *others[call]
+                ),
+            )
+
+
+def steps_per_step(evidence: Evidence) -> int:
+    """Returns how many steps the candidate takes for one of the reference."""
+    one, other = (measure.powers(side) for side in evidence.sides)
+    counts = {
+        round(math.log(other[n][1] / other[n][0]) / math.log(b / a), 3)
+        for n, (a, b) in one.items()
+        if n in other and min(other[n] + (a, b)) > 0
+    }
+    count = counts.pop() if len(counts) == 1 else 1
+    return int(count) if count == int(count) and len(one) > 1 else 1

@@ -1,0 +1,171 @@
+"""How the moving averages are updated."""
+
+import numpy as np
+
+from tf2gan.migration import averages, measure
+from tf2gan.migration.evidence import Evidence, network_of
+from tf2gan.migration.fingerprints import common
+from tf2gan.migration.fingerprints.common import Found
+
+
+def biased_variance(evidence: Evidence) -> Found:
+    """Tells the two variances apart by the factor n / (n - 1)."""
+    for name, (one, other) in _explained(evidence):
+        if name.endswith(averages.VARIANCE) and one.bessel != other.bessel:
+            if not one.updates or not other.updates:
+                continue
+            which = "biased" if one.bessel else "unbiased"
+            factor = "(n-1)/n" if one.bessel else "n/(n-1)"
+            yield (
+                "biased-variance",
+                f"{which} moving variance (factor {factor})",
+                f"{name} moves as by {_ratio(evidence, name, one, other):.6f} "
+                f"times the reference's variance; (n-1)/n is "
+                f"{1 - 1 / one.size:.6f} for the n = {one.size} of a batch",
+            )
+            return
+
+
+def batch_norm_momentum(evidence: Evidence) -> Found:
+    """Compares the rates at which averages move towards the batch.
+
+    Of one batch any multiple would give some rate: mean and variance must agree on it.
+    """
+    explained = dict(_explained(evidence))
+    for name, (one, other) in explained.items():
+        of_variance = name.replace(averages.MEAN, averages.VARIANCE)
+        if of_variance not in explained:
+            continue
+        if one.updates != other.updates or not one.updates:
+            continue
+        if not common.apart(one.rate, other.rate, 1e-2):
+            continue
+        inverted = abs(one.rate + other.rate - 1) < 1e-3
+        yield (
+            "batch-norm-momentum" + ("-inverted" if inverted else ""),
+            f"batch-norm momentum {measure.plain(1 - other.rate):.4g} instead "
+            f"of {measure.plain(1 - one.rate):.4g}",
+            f"(new - old) / (batch - old) is {other.rate:.6g} in {name}, "
+            f"{one.rate:.6g} in the reference",
+        )
+        return
+
+
+def updates_missing(evidence: Evidence) -> Found:
+    """Looks for networks whose averages the candidate leaves as they were."""
+    wanted, missing = {}, {}
+    for name, (one, other) in _explained(evidence):
+        if one.updates:
+            wanted.setdefault(_network(name), []).append(name)
+            if not other.updates:
+                missing.setdefault(_network(name), []).append(name)
+    inferring = _inferring(evidence)  # there an update is not to be expected
+    missing = {
+        n: names
+        for n, names in missing.items()
+        if names == wanted[n] and n not in inferring
+    }
+    if not missing:
+        return
+    count = sum(map(len, missing.values()))
+    measured = f"{count} moving averages keep their value to the last bit"
+    if set(missing) == set(wanted) or evidence.network in missing:
+        yield (
+            "updates-never-run",
+            f"the averages of the {_and(missing)} are never updated",
+            measured,
+        )
+    else:
+        yield (
+            "updates-scoped",
+            f"the {evidence.network}'s step does not update the averages of "
+            f"the {_and(missing)}",
+            measured,
+        )
+
+
+def updates_unscoped(evidence: Evidence) -> Found:
+    """Looks for averages of the other network that only the candidate moves."""
+    names = [
+        name
+        for name, (one, other) in _explained(evidence)
+        if not one.updates
+        and other.updates
+        and _network(name) != evidence.network
+    ]
+    if names:
+        yield (
+            "updates-unscoped",
+            f"the {evidence.network}'s step updates the averages of the "
+            f"{_network(names[0])} too",
+            f"{len(names)} averages move that stand in the reference",
+        )
+
+
+def updates_in_another_order(evidence: Evidence) -> Found:
+    """Compares order and number of the updates of one average."""
+    for name, (one, other) in _explained(evidence):
+        if one.updates == other.updates or not (one.updates and other.updates):
+            continue
+        hazard = _order_hazard(one.updates, other.updates)
+        if hazard and common.steps_per_step(evidence) == 1:
+            yield (
+                hazard,
+                f"moving averages: {other}, instead of {one}",
+                f"{name} fits that within {other.error:.2g}",
+            )
+            return
+
+
+def _order_hazard(one, other):
+    if averages.RACE in (one[0], other[0]):
+        return "updates-race"
+    if sorted(one) == sorted(other):
+        return "updates-reversed"
+    if len(other) > len(one):
+        return "evaluation-updates"
+    if set(other) == {"generated"} and "real" in one:
+        return "updates-without-real"
+    return None
+
+
+def _and(names):
+    return " and the ".join(sorted(names))
+
+
+def _network(name):
+    return name.partition("/")[0]
+
+
+def _inferring(evidence):
+    """Returns the networks whose calls the candidate makes for inference."""
+    return {
+        network_of(call.partition("/")[0])
+        for call, one, other in common.normalizers(evidence)
+        if one[0] is not None and other[0] is None and other[1] is not None
+    }
+
+
+def _ratio(evidence, name, one, other):
+    """Returns the variance that the candidate averages over the reference's.
+
+    Of several updates, that of all together: a + rate (b - a) solved for b.
+    """
+    sums = []
+    for side, found in zip(evidence.sides, (one, other)):
+        old, new = (
+            np.asarray(s[name], float) for s in (side.before, side.after)
+        )
+        share = 1 - (1 - found.rate) ** len(found.updates)
+        sums.append(np.sum((new - old) / share + old))
+    return sums[1] / sums[0]
+
+
+def _explained(evidence):
+    if not evidence.differs("moving average"):
+        return []
+    return [
+        (name, pair)
+        for name, pair in averages.explain(evidence).items()
+        if all(pair)
+    ]

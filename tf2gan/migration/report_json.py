@@ -1,0 +1,102 @@
+"""Writes a comparison's report as JSON, for other programs."""
+
+import dataclasses
+import json
+import math
+from typing import Any, Dict, Optional
+
+from tf2gan.migration import dataflow
+from tf2gan.migration.hazards import HAZARDS
+from tf2gan.migration.report import Difference, Report, Tensor
+
+FORMAT = "tf2gan comparison"
+VERSION = 1
+
+
+def to_json(report: Report) -> str:
+    """Returns the report as a JSON object.
+
+    Its members: `format` and `version`; `settings`, `tolerance`, `iterations`,
+    `alike`; `first`, the first difference or null; `causes`, each with the texts of
+    the catalogue; `averages`, the verdicts on moving averages; `dataflow`, the tree
+    of the step that differed first; `tensors`, each with its largest differences,
+    the tolerance it would need and its history as rows of iteration, phase,
+    absolute and relative difference. Where a difference is not finite, since one
+    side lacks the tensor or has another shape or NaN, it is null.
+    """
+    return json.dumps(as_dictionary(report), indent=1, allow_nan=False)
+
+
+def as_dictionary(report: Report) -> Dict[str, Any]:
+    """Returns what `to_json` writes."""
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "settings": dict(report.settings),
+        "tolerance": dataclasses.asdict(report.tolerance),
+        "iterations": report.iterations,
+        "alike": report.first is None,
+        "first": _difference(report.first),
+        "causes": [_cause(cause) for cause in report.causes],
+        "averages": [dataclasses.asdict(row) for row in report.averages],
+        "dataflow": _dataflow(report),
+        "tensors": [_tensor(tensor) for tensor in report.tensors()],
+    }
+
+
+def _difference(difference: Optional[Difference]):
+    if difference is None:
+        return None
+    return dict(
+        dataclasses.asdict(difference),
+        absolute=_finite(difference.absolute),
+        relative=_finite(difference.relative),
+    )
+
+
+def _cause(cause):
+    hazard = dataclasses.asdict(HAZARDS[cause.hazard])
+    hazard.pop("key")
+    return dict(dataclasses.asdict(cause), catalogue=hazard)
+
+
+def _dataflow(report):
+    iteration, phase = dataflow.moment(report)
+    stages = [
+        {
+            "name": node.name,
+            "status": node.status,
+            "first": node.first,
+            "tensors": [
+                {
+                    "name": leaf.name,
+                    "status": dataflow.OK
+                    if leaf.allowed
+                    else dataflow.DIFFERENT,
+                }
+                for leaf in node.leaves
+            ],
+        }
+        for node in dataflow.tree(report)
+    ]
+    return {"iteration": iteration, "phase": phase, "stages": stages}
+
+
+def _tensor(tensor: Tensor):
+    return {
+        "kind": tensor.kind,
+        "name": tensor.name,
+        "true_gradient": not tensor.noisy,
+        "allowed": tensor.allowed,
+        "absolute": _finite(tensor.absolute),
+        "relative": _finite(tensor.relative),
+        "needed": _finite(tensor.needed),
+        "history": [
+            [d.iteration, d.phase, _finite(d.absolute), _finite(d.relative)]
+            for d in tensor.history
+        ],
+    }
+
+
+def _finite(value):
+    return value if math.isfinite(value) else None

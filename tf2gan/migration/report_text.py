@@ -1,0 +1,217 @@
+"""Writes a comparison's report for the terminal, within 100 columns."""
+
+import textwrap
+from typing import Iterator, List, Sequence, Tuple
+
+from tf2gan.migration import dataflow
+from tf2gan.migration.hazards import HAZARDS
+from tf2gan.migration.report import KINDS, AverageVerdict, Report, Tensor
+
+WIDTH = 100
+# Of the tensors that need the largest tolerance.
+ROWS = 8
+_MARKS = {
+    dataflow.OK: "ok",
+    dataflow.DIFFERENT: "DIFFERENT",
+    dataflow.NOT_COMPARED: "-",
+}
+
+
+def text(report: Report) -> str:
+    """Returns the whole report."""
+    sections = (
+        _verdict(report),
+        _causes(report),
+        _tree(report),
+        _kinds(report),
+        _tensors(report),
+        _averages(report),
+    )
+    return "\n\n".join(
+        "\n".join(lines) for lines in map(list, sections) if lines
+    )
+
+
+def verdict(report: Report) -> str:
+    """Returns the outcome as a sentence."""
+    iterations = _count(report.iterations, "iteration")
+    if report.first is None:
+        return f"alike: no difference beyond the tolerance in {iterations}"
+    return f"different, first in {report.first}"
+
+
+def number(value: float) -> str:
+    """Returns a difference in few characters."""
+    return "0" if value == 0 else f"{value:.2e}"
+
+
+def grouped_averages(
+    report: Report,
+) -> List[Tuple[AverageVerdict, List[str]]]:
+    """Returns verdicts that say the same of several averages of a phase as one."""
+    groups = {}
+    for row in report.averages:
+        key = (
+            row.iteration,
+            row.phase,
+            row.name.partition("/")[0],
+            row.reference,
+            row.candidate,
+            row.alike,
+        )
+        groups.setdefault(key, []).append(row)
+    return [(rows[0], [row.name for row in rows]) for rows in groups.values()]
+
+
+def worst_first(tensors: Sequence[Tensor]) -> List[Tensor]:
+    """Sorts tensors by the tolerance that they would need."""
+    return sorted(tensors, key=lambda tensor: -tensor.needed)
+
+
+def table(
+    rows: Sequence[Sequence[str]], right: Sequence[int] = ()
+) -> List[str]:
+    """Aligns rows in columns; those numbered in `right` to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return [
+        "  ".join(
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _verdict(report) -> Iterator[str]:
+    for name, value in report.settings.items():
+        yield from _indented(f"{name:14} {value}", 0, 15)
+    if report.settings:
+        yield ""
+    yield from textwrap.wrap(verdict(report), WIDTH, break_on_hyphens=False)
+
+
+def _causes(report) -> Iterator[str]:
+    if report.first is None:
+        return
+    yield "likely causes" if report.causes else "likely causes: none recognised"
+    for number_, cause in enumerate(report.causes, 1):
+        hazard = HAZARDS[cause.hazard]
+        yield from _indented(f"{number_}. {cause.finding}", 2)
+        for name, value in (
+            ("measured", cause.measured),
+            ("where", f"iteration {cause.iteration}, {cause.phase}"),
+            ("cause", hazard.cause),
+            ("cure", hazard.cure),
+        ):
+            yield from _indented(f"{name:9}{value}", 5, 9)
+
+
+def _indented(content, indent, more=3):
+    return textwrap.wrap(
+        content,
+        WIDTH,
+        initial_indent=" " * indent,
+        subsequent_indent=" " * (indent + more),
+        break_on_hyphens=False,
+    )
+
+
+def _tree(report) -> Iterator[str]:
+    iteration, phase = dataflow.moment(report)
+    yield f"dataflow of iteration {iteration}, {phase}"
+    for node in dataflow.tree(report):
+        mark = _MARKS[node.status]
+        yield f"  {mark:10} {node.name:42} {node.summary()}"
+        for leaf in node.different()[:ROWS]:
+            here = "<- first" if leaf is report.first else ""
+            apart = _short(leaf.note or number(leaf.counted), 25)
+            name = _short(leaf.name, 75 - max(len(apart), 15))
+            gap = " " * (76 - len(name) - len(apart))
+            yield f"{'':13}{name}{gap}{apart} {here}".rstrip()
+        left = len(node.different()) - ROWS
+        if left > 0:
+            yield f"             and {left} more"
+
+
+def _kinds(report) -> Iterator[str]:
+    yield "largest differences by kind"
+    rows = [("kind", "absolute", "relative", "tensor", "iteration")]
+    for kind in KINDS:
+        largest = report.largest.get(kind)
+        if largest:
+            rows.append(_row(kind, largest))
+    if report.noisiest:
+        rows.append(_row("no true gradient", report.noisiest))
+    yield from ("  " + line for line in table(rows, (1, 2, 4)))
+
+
+def _row(kind, difference):
+    return (
+        kind,
+        number(difference.absolute),
+        number(difference.relative),
+        _short(difference.name, 48),
+        str(difference.iteration),
+    )
+
+
+def _tensors(report) -> Iterator[str]:
+    """The tolerance that would be needed, of the worst tensors."""
+    plain = [t for t in report.tensors() if not t.noisy and t.relative]
+    noisy = [t for t in report.tensors() if t.noisy and t.absolute]
+    bounds = report.tolerance
+    yield from _needed(
+        f"relative tolerance needed ({bounds.relative:g} is allowed)", plain
+    )
+    if plain and noisy:
+        yield ""
+    yield from _needed(
+        "without a true gradient, such as biases in front of batch norm: "
+        f"absolute ({bounds.noise:g} is allowed)",
+        noisy,
+    )
+
+
+def _needed(title, tensors):
+    if not tensors:
+        return
+    yield title
+    rows = [
+        (
+            number(t.needed),
+            t.kind,
+            _short(t.name, 60),
+            "" if t.allowed else "over",
+        )
+        for t in worst_first(tensors)[:ROWS]
+    ]
+    yield from ("  " + line for line in table(rows, (0,)))
+    if len(tensors) > ROWS:
+        yield f"  and {len(tensors) - ROWS} more that need less"
+
+
+def _averages(report) -> Iterator[str]:
+    if not report.averages:
+        return
+    yield "updates of the moving averages"
+    for row, names in grouped_averages(report):
+        network = row.name.partition("/")[0]
+        count = _count(len(names), "average")
+        yield (
+            f"  iteration {row.iteration}, {row.phase}, {count} of the {network}"
+        )
+        if row.reference == row.candidate:
+            values = "alike" if row.alike else "from other values"
+            yield f"      both: {row.reference}; {values}"
+        else:
+            yield f"      reference: {row.reference}"
+            yield f"      candidate: {row.candidate}"
+
+
+def _short(name, width):
+    """Leaves out the beginning of a long name: its end tells more."""
+    return name if len(name) <= width else "..." + name[3 - width :]
+
+
+def _count(number_, noun):
+    return f"{number_} {noun}" + ("" if number_ == 1 else "s")
