@@ -135,4 +135,4 @@ for step in range(option("--steps", 3)):
     _, d_value = sess.run([d_train, d_loss], feed)
     feed[z] = np.random.uniform(-1, 1, [batch_size, 100])
     _, g_value = sess.run([g_train, g_loss], feed)
-    print("%d %r %r" % (step, float(d_value), float(g_value)))
+    print("{} {!r} {!r}".format(step, float(d_value), float(g_value)))

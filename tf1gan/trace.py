@@ -50,6 +50,7 @@ FORMAT = "gan trace"
 VERSION = 1
 
 RECORDED_KINDS = "biufc"  # bool, integer, unsigned, float, complex
+GRADIENT_ARGUMENTS = {"grad", "delta"}  # of the optimizers' kernels
 INPUT_TYPES = ("Placeholder", "PlaceholderV2")
 READER_TYPES = (
     "IteratorGetNext",
@@ -177,8 +178,8 @@ class Recorder(object):  # noqa: UP004 (Python 2)
         found = [p for p in self._phases if p.train & fetched]
         if len(found) > 1:
             raise ValueError(
-                "one session.run trains {}: TensorFlow leaves their order open. "
-                "Run one after the other, or make them one Phase.".format(
+                "one session.run trains {}: TensorFlow leaves their order open, so "
+                "nothing can be compared; run one after the other".format(
                     " and ".join(p.name for p in found)
                 )
             )
@@ -356,9 +357,9 @@ def _gradients(operations):
     found = {}
     for operation in operations:
         if operation.type.startswith(("Apply", "ResourceApply")):
-            names = [argument.name for argument in operation.op_def.input_arg]
-            if "grad" in names:
-                gradient = operation.inputs[names.index("grad")]
+            arguments = [x.name for x in operation.op_def.input_arg]
+            for argument in GRADIENT_ARGUMENTS.intersection(arguments):
+                gradient = operation.inputs[arguments.index(argument)]
                 name = _variable_name(operation.inputs[0])
                 found.setdefault(name, []).append(gradient)
     # One that is applied to twice in a step has no gradient of that step.
