@@ -30,8 +30,8 @@ class ArrayFile:
     def __init__(self, path: str) -> None:
         self._path = path
         self._size = check_regular(path)
-        self._guarded(self._check_directory_size)
-        self._zip = self._guarded(lambda: zipfile.ZipFile(path))
+        self._guarded("it", self._check_directory_size)
+        self._zip = self._guarded("it", lambda: zipfile.ZipFile(path))
         try:
             self._members = self._check_members()
         except UserError:
@@ -71,7 +71,9 @@ class ArrayFile:
         """
         if name not in self._members:
             raise self.error(f"it lacks {brief(name)}")
-        return self._guarded(lambda: self._read(name, shape, dtypes))
+        return self._guarded(
+            brief(name), lambda: self._read(name, shape, dtypes)
+        )
 
     def error(self, reason: str) -> UserError:
         """Returns an error that names the file."""
@@ -80,14 +82,16 @@ class ArrayFile:
             "record it again"
         )
 
-    def _guarded(self, function: Callable):
+    def _guarded(self, what: str, function: Callable):
         try:
             return function()
         except UserError:
             raise
         # zipfile, zlib, ast and NumPy have errors of their own for damaged files.
         except Exception as error:
-            raise self.error(brief(str(error))) from error
+            raise self.error(
+                f"{what} cannot be read, {brief(str(error))}"
+            ) from error
 
     def _check_directory_size(self):
         with open(self._path, "rb") as file:
