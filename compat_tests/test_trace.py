@@ -205,6 +205,41 @@ def test_random_numbers_within_a_condition_are_noted(tmp_path):
     assert any("random_normal" in name for name in description["random"])
 
 
+def test_feeds_that_are_no_arrays_of_numbers_pass_unrecorded(gan, tmp_path):
+    gan.record(tmp_path / "t")
+    sparse = tf.SparseTensorValue([[0, 0]], [1.0], [4, 3])
+    feed = gan.feed(0)
+    feed.update({gan.sparse: sparse, gan.words: "a word"})
+    gan.session.run([gan.d_train, gan.words], feed)
+    (call,) = calls(tmp_path / "t")
+    assert {key for key in call if key.startswith("input/")} == {
+        "input/pixels",
+        "input/noise",
+    }
+
+
+def test_a_feed_that_is_a_mistake_is_reported_by_the_session(gan, tmp_path):
+    gan.record(tmp_path / "t")
+    with pytest.raises(TypeError, match="feed_dict key"):
+        gan.session.run(gan.d_train, {"nobody:0": 1.0})
+
+
+def test_a_variable_that_is_moved_twice_in_a_step_has_no_gradient(tmp_path):
+    gan = tiny_gan.TinyGraph()
+    with gan.graph.as_default(), gan.session:
+        other = tf.train.MomentumOptimizer(0.1, 0.9).minimize(
+            gan.g_loss, var_list=[gan.d]
+        )
+        gan.session.run(tf.global_variables_initializer())
+        gan.d_train = tf.group(gan.d_train, other)
+        gan.record(tmp_path / "t")
+        gan.train(1)
+    first, second = calls(tmp_path / "t")
+    assert not [key for key in first if key.startswith("gradient/")]
+    assert "gradient/generator/w" in second
+    assert "variable/discriminator/w/Momentum" in second
+
+
 def test_two_train_ops_in_one_call_are_refused(gan, tmp_path):
     gan.record(tmp_path / "t")
     with pytest.raises(ValueError, match="one session.run trains d and g"):

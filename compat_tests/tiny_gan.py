@@ -26,6 +26,8 @@ class TinyGraph:
                 "generator/w", [[0.5, -1.0, 2.0], [1.0, 0.3, 0.1]]
             )
             self.d = _variable("discriminator/w", [[0.2], [-0.4], [0.7]])
+            self.sparse = tf.sparse_placeholder(tf.float64, [4, 3], "sparse")
+            self.words = tf.placeholder(tf.string, [], "words")
             self.updates = _variable("updates", 0.0, False)
             self.label = tf.Variable("a name", False, name="label")
             self.build(self.z)

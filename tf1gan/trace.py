@@ -135,6 +135,7 @@ class Recorder(object):  # noqa: UP004 (Python 2)
         self._phases = [_GraphPhase(graph, phase) for phase in phases]
         named = sorted((inputs or {}).items())
         self._inputs = [(name, _tensor(graph, x)) for name, x in named]
+        _check_inputs(self._inputs)
         everything = graph.get_collection("variables")
         self._left_out = [v for v in everything if not _is_recorded(v)]
         self._variables = [v for v in everything if _is_recorded(v)]
@@ -198,35 +199,43 @@ class Recorder(object):  # noqa: UP004 (Python 2)
 
     def _recorded(self, phase, fetches, feed_dict, arguments):
         self._thread = threading.current_thread()
+        arrays = self._before(phase)
+        arrays.update(self._fed(feed_dict))
+        complete = phase.count % self._every == 0
+        extra = self._extra_fetches(phase, arrays, complete)
+        result, values = self._run((fetches, extra), feed_dict, **arguments)
+        arrays.update(values)
+        self._after(phase, arrays, complete)
+        return result
+
+    def _before(self, phase):
+        """Returns what a call is recorded with that is known before it."""
         arrays = {"phase": np.int64(self._phases.index(phase))}
         if self._count == 0:
             self._start()
         elif self._disturbed:
             arrays.update(self._changes())
-        complete = phase.count % self._every == 0
-        fed = self._fed(feed_dict)
-        extra = self._extra_fetches(phase, fed, complete)
-        result, values = self._run((fetches, extra), feed_dict, **arguments)
-        for key, value in list(fed.items()) + list(values.items()):
-            arrays[key] = _plain(key, value)
-        self._state = self._read() if complete else None
-        if complete:
-            arrays.update(_keyed("variable", self._state))
         self._disturbed = False
+        return arrays
+
+    def _after(self, phase, arrays, complete):
+        """Writes a call that is done."""
+        self._state = None
+        if complete:
+            self._state = self._read()
+            arrays.update(_keyed("variable", self._state))
         phase.count += 1
         self._count += 1
-        self._write(
-            os.path.join("calls", "{:08d}.npz".format(self._count)), arrays
-        )
+        name = "{:08d}.npz".format(self._count)
+        self._write(os.path.join("calls", name), arrays)
         if self._count == self._calls:
             self.stop()
-        return result
 
-    def _extra_fetches(self, phase, fed, complete):
+    def _extra_fetches(self, phase, arrays, complete):
         extra = {"loss": phase.loss}
         for name, tensor in self._inputs:
             # What the step does not need is left alone: an iterator would move on.
-            if "input/" + name not in fed and phase.computes(tensor):
+            if "input/" + name not in arrays and phase.computes(tensor):
                 extra["input/" + name] = tensor
         if complete:
             extra.update(_keyed("gradient", phase.gradients))
@@ -234,13 +243,16 @@ class Recorder(object):  # noqa: UP004 (Python 2)
 
     def _fed(self, feed_dict):
         names = {tensor.name: name for name, tensor in self._inputs}
-        graph, fed = self._session.graph, {}
+        fed = {}
         for key, value in (feed_dict or {}).items():
-            tensor = _tensor(graph, key)
-            name = names.get(tensor.name, tensor.op.name)
-            value = np.asarray(value, tensor.dtype.base_dtype.as_numpy_dtype)
-            if value.dtype.kind in RECORDED_KINDS:
-                fed["input/" + name] = value
+            try:
+                tensor = _tensor(self._session.graph, key)
+            except (TypeError, ValueError, KeyError):
+                continue  # a sparse tensor, or a mistake that the session reports
+            if _is_recorded(tensor):
+                dtype = tensor.dtype.base_dtype.as_numpy_dtype
+                name = names.get(tensor.name, tensor.op.name)
+                fed["input/" + name] = np.asarray(value, dtype)
         return fed
 
     def _read(self):
@@ -261,7 +273,7 @@ class Recorder(object):  # noqa: UP004 (Python 2)
         return _keyed("changed", changed)
 
     def _start(self):
-        state = {name: _plain(name, x) for name, x in self._read().items()}
+        state = self._read()
         self._write("initial.npz", _keyed("variable", state))
         text = json.dumps(self._description(state), indent=1, sort_keys=True)
         self._write_bytes("trace.json", text.encode("ascii"))
@@ -346,6 +358,12 @@ def _check_arguments(session, phases, every, calls):
         raise ValueError("phases need names of their own: {}".format(names))
     if every < 1 or calls < 1:
         raise ValueError("every and calls must be at least 1")
+
+
+def _check_inputs(inputs):
+    for name, tensor in inputs:
+        if not _is_recorded(tensor):
+            raise ValueError("the input {} is no number".format(name))
 
 
 def _gradients(operations):
@@ -446,13 +464,6 @@ def _make_folder(folder):
         os.makedirs(parent)
     os.mkdir(folder)  # fails if it exists
     os.mkdir(os.path.join(folder, "calls"))
-
-
-def _plain(name, value):
-    value = np.asarray(value)
-    if value.dtype.kind not in RECORDED_KINDS:
-        raise ValueError("{} is of type {}".format(name, value.dtype))
-    return value
 
 
 def _keyed(prefix, values):
