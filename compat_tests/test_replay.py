@@ -33,14 +33,17 @@ RECORDERS = [pytest.param("1.15.5", marks=on_tf115), tf.__version__]
 SPEC = specs.get_spec("dcgan28")
 STEPS = 2
 
-# A trace has neither activations nor samples. The loss is what shows the first; the
-# script kept no global step.
+# A trace has neither activations nor samples; the loss shows what the first would.
+# The script kept no global step. Rounding to float32 in one place may average out in
+# the loss, so where it shows first depends on the weights.
+ROUNDING = "A float64 model that computes in float32"
 FAULTS = [
     entry
     for entry in mutations.MUTATIONS
     if entry.dtype == "float64"
     and entry.update_ops == "source"
     and entry.kind not in ("sample", "step count")
+    and entry.title != ROUNDING
 ]
 FEWEST_FAULTS = 10
 
@@ -142,6 +145,7 @@ def test_a_fault_is_named_where_it_shows_in_a_trace(
 
 def test_there_are_enough_faults_of_each_kind():
     assert len(FAULTS) >= FEWEST_FAULTS
+    assert ROUNDING in [entry.title for entry in mutations.MUTATIONS]
     kinds = {entry.kind for entry in FAULTS}
     assert kinds >= {
         "feed",
