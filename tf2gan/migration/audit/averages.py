@@ -1,0 +1,314 @@
+"""Finds the moving averages of batch normalization, their updates and their uses."""
+
+import dataclasses
+import re
+from typing import (
+    Dict,
+    FrozenSet,
+    Iterable,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Set,
+    Tuple,
+)
+
+from tf2gan.migration.audit.dataflow import Choice, exclusive
+from tf2gan.migration.audit.model import SAVE_OPS, UPDATE_OPS, Model
+from tf2gan.migration.audit.nodes import Node, Tensor
+from tf2gan.migration.audit.variables import READ, Write, is_write
+
+FUSED = re.compile(r"FusedBatchNorm(V2|V3|Ex)?|_FusedBatchNormEx")
+# Where a fused kernel takes the averages, and where it gives the batch's moments.
+FUSED_AVERAGES = (3, 4)
+FUSED_MOMENTS = (1, 2)
+
+_NAME = re.compile(r"(.*/)?(moving|running|pop|population)_(mean|var|variance)(_\d+)?")
+# The arithmetic of average -= (average - value) * decay, however it is written.
+_ARITHMETIC = {
+    "Add",
+    "AddN",
+    "AddV2",
+    "Cast",
+    "Div",
+    "ExpandDims",
+    "Maximum",
+    "Mul",
+    "Neg",
+    "RealDiv",
+    "Reshape",
+    "Select",
+    "SelectV2",
+    "Squeeze",
+    "Sub",
+}
+_MOMENTS = {"Mean"}
+# What looks at a variable and computes nothing with it.
+_LOOKING = re.compile(
+    r".*Summary(V2)?|Print(V2)?|Assert|.*Is(Variable)?Initialized(Op)?"
+    r"|Shape|ShapeN|VariableShape|Rank|Size|NoOp|_Retval"
+)
+# An update is a handful of operations; a walk stops where it is no update.
+_MOST_ARITHMETIC = 500
+_MOST_EXACTLY_COUNTED = 12
+
+
+class _End(NamedTuple):
+    """Where arithmetic ends: a tensor, what computes with it, and in which branches."""
+
+    tensor: Tensor
+    taker: str
+    choices: FrozenSet[Choice]
+
+
+@dataclasses.dataclass
+class Update:
+    """A write of a moving average.
+
+    Attributes:
+      write: the operation.
+      reads: the operations that take the old value.
+      moments: the operations that give the batch's mean or variance.
+      around: all operations that only compute the new value.
+    """
+
+    write: Write
+    reads: Set[str]
+    moments: Set[str]
+    around: Set[str]
+
+    @property
+    def name(self) -> str:
+        """The name of the operation."""
+        return self.write.node.name
+
+
+@dataclasses.dataclass
+class Average:
+    """A moving average of batch normalization: its updates, and what uses it."""
+
+    name: str
+    updates: List[Update]
+    uses: List[Node]
+
+
+class Averages:
+    """The moving averages of a graph, by name."""
+
+    def __init__(self, model: Model) -> None:
+        """Finds them in a graph."""
+        self._model = model
+        self._flow = model.flow
+        self._order: Optional[Dict[str, int]] = None
+        updates: Dict[str, List[Update]] = {}
+        for write in model.variables.writes:
+            update = self._update(write)
+            if update:
+                updates.setdefault(write.variable, []).append(update)
+        names = [n for n in model.variables.all if self._is_one(n, updates)]
+        self._readers = self._uses(set(names))
+        self.all: Dict[str, Average] = {
+            name: self._average(name, updates.get(name, [])) for name in names
+        }
+        covered = self._covered()
+        self.uncollected = {
+            update.name
+            for average in self.all.values()
+            for update in average.updates
+            if update.name not in covered
+        }
+
+    def updates(self) -> Iterator[Tuple[Average, Update]]:
+        """Yields every update with its average."""
+        for average in self.all.values():
+            for update in average.updates:
+                yield average, update
+
+    def count(self, updates: Iterable[Update]) -> int:
+        """Returns how many of some updates one run makes, at most.
+
+        Of updates in different branches of a condition only one runs.
+        """
+        choices = [
+            self._flow.choices(update.name)
+            for update in updates
+            if self._flow.runs(update.name)
+        ]
+        return _most_together(choices)
+
+    def ordered(self, one: Update, other: Update) -> bool:
+        """Tells whether one update has run whenever the other reads the average."""
+        return self._after(one, other) or self._after(other, one)
+
+    def _after(self, first, second):
+        if self._order is None:
+            names = [
+                update.name
+                for average in self.all.values()
+                for update in average.updates[1:] and average.updates
+            ]
+            self._places = {name: place for place, name in enumerate(names)}
+            self._order = self._flow.reach(names)
+        place = self._places[first.name]
+        reads = second.reads or {second.name}
+        return all(self._order[read] >> place & 1 for read in reads)
+
+    def in_place(self, update: Update) -> List[str]:
+        """Returns the names of values that cannot be had without an update.
+
+        These are handed on only once it has run, and are not the average itself.
+        """
+        found, waiting, seen = [], [update.name], {update.name}
+        while waiting:
+            current = waiting.pop()
+            for node in self._flow.consumers[current]:
+                if node.name in seen:
+                    continue
+                if node.op == "NoOp" and current in node.controls:
+                    seen.add(node.name)
+                    waiting.append(node.name)
+                elif self._holds_back(node, current, update.write.variable):
+                    seen.add(node.name)
+                    found.append(node.name)
+        return sorted(found)
+
+    def _holds_back(self, node, awaited, average):
+        if node.op in ("Identity", "IdentityN") and awaited in node.controls:
+            values = node.inputs
+        elif awaited in node.ends:  # a function that updates and returns a value
+            values = sum(node.returns, [])
+        else:
+            return False
+        behind = self._model.variables.behind
+        return any(average not in behind(tensor) for tensor in values)
+
+    def _is_one(self, name, updates):
+        variable = self._model.variables.all[name]
+        if name in self._model.weights or name in self._model.slots:
+            return False
+        if _NAME.fullmatch(name):
+            return True
+        if variable.rank == 0 or variable.counts:
+            return False
+        return any(u.reads and u.moments for u in updates.get(name, []))
+
+    def _update(self, write):
+        """Returns a write as an update; None if it gives an initial value."""
+        if write.optimizer:
+            return None
+        around, ends = self._arithmetic(write.values)
+        moments = [end for end in ends if self._is_moment(end.tensor)]
+        reads = [end for end in ends if self._is_read(end, write.variable)]
+        if not reads and not moments:
+            return None
+        return Update(
+            write,
+            {self._reader(end) for end in reads if _together(end, moments)},
+            {end.tensor[0] for end in moments},
+            around | {write.node.name},
+        )
+
+    def _is_read(self, end, variable):
+        return variable in self._model.variables.behind(end.tensor)
+
+    def _reader(self, end):
+        """Returns what reads: a resource's read, or what computes with a reference.
+
+        A reference's value may be that at the time of the computation: the identity
+        that is called its read shares the memory.
+        """
+        node = self._flow.nodes[end.tensor[0]]
+        return node.name if node.op == READ else end.taker
+
+    def _arithmetic(self, values):
+        """Walks from values through arithmetic; returns it, and where it ends."""
+        around, ends = set(), []
+        waiting = [_End(v, "", self._flow.choices_of(v)) for v in values]
+        seen = set(waiting)
+        while waiting and len(seen) < _MOST_ARITHMETIC:
+            end = waiting.pop()
+            node = self._flow.nodes[end.tensor[0]]
+            sources, taker = self._flow.forwarded(end.tensor), end.taker
+            if not sources and node.op in _ARITHMETIC:
+                sources, taker = node.inputs, node.name
+            if not sources:
+                ends.append(end._replace(taker=taker or node.name))
+                continue
+            around.add(node.name)
+            steps = {
+                _End(s, taker, end.choices | self._flow.choices_of(s))
+                for s in sources
+            } - seen
+            seen |= steps
+            waiting += steps
+        return around, ends
+
+    def _is_moment(self, tensor):
+        node = self._flow.nodes[tensor[0]]
+        if FUSED.fullmatch(node.op):
+            return tensor[1] in FUSED_MOMENTS
+        return node.op in _MOMENTS
+
+    def _average(self, name, updates):
+        around = {n for update in updates for n in update.around}
+        uses = [
+            node
+            for node in self._readers.get(name, [])
+            if node.name not in around and self._flow.runs(node.name)
+        ]
+        return Average(name, updates, uses)
+
+    def _uses(self, names):
+        """Returns by variable the operations that compute with its value."""
+        found: Dict[str, List[Node]] = {}
+        for node in self._flow.nodes.values():
+            if is_write(node) or node.op in SAVE_OPS or _LOOKING.fullmatch(node.op):
+                continue
+            if node.op == READ or self._flow.forwarded((node.name, 0)):
+                continue
+            for place, tensor in enumerate(node.inputs):
+                if FUSED.fullmatch(node.op) and _ignores(node, place):
+                    continue
+                for name in self._model.variables.behind(tensor) & names:
+                    found.setdefault(name, []).append(node)
+        return found
+
+    def _covered(self):
+        """Returns what runs when all of the collection UPDATE_OPS runs."""
+        covered = set()
+        for operation in self._model.collection(UPDATE_OPS):
+            if operation not in covered:
+                covered |= self._flow.ancestors(operation)
+        return covered
+
+
+def _together(read, moments):
+    """Tells whether a read can be part of an update with the batch's moments.
+
+    One in the branch for inference is not: there the average takes its own value,
+    or a share of nothing.
+    """
+    return not moments or any(
+        not exclusive(read.choices, moment.choices) for moment in moments
+    )
+
+
+def _ignores(node, place):
+    """Tells whether a fused kernel has no use for the averages it is given."""
+    return place in FUSED_AVERAGES and node.attr["is_training"].b
+
+
+def _most_together(choices):
+    if len(choices) > _MOST_EXACTLY_COUNTED:
+        return len(choices)
+    for one in choices:
+        for other in choices:
+            if exclusive(one, other):
+                rest = [
+                    [c for c in choices if c is not left]
+                    for left in (one, other)
+                ]
+                return max(map(_most_together, rest))
+    return len(choices)
+
