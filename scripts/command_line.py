@@ -24,8 +24,9 @@ flags.DEFINE_bool(
 def run(main: Callable[[], None]) -> None:
     """Parses the flags, calls `main` and exits with its status.
 
-    An error that the user can mend is one line on stderr and status 1, a flag
-    that cannot be parsed status 2, a run ended by a signal 128 plus its number.
+    An error that the user can mend is one line on stderr and status 1, or its
+    attribute `status`; a flag that cannot be parsed is status 2, a run ended by a
+    signal 128 plus its number.
     """
     app.run(lambda _: sys.exit(_status(main)), flags_parser=_parse_flags)
 
@@ -67,7 +68,7 @@ def _status(main):
         if FLAGS.debug:
             traceback.print_exc()
         _print_error(error)
-        return STATUS_ERROR
+        return getattr(error, "status", STATUS_ERROR)
 
 
 def _print_error(message):

@@ -1,7 +1,7 @@
 """Audits a graph: its train ops, its moving averages and all that is found."""
 
 import dataclasses
-from typing import Dict, List, Sequence
+from typing import Dict, List, Optional, Sequence
 
 from tf2gan.migration import graphs
 from tf2gan.migration.audit import checks, operations
@@ -25,6 +25,7 @@ class Audit:
       count: how many operations it has, those in functions once for each call.
       train_ops: what each train op trains, and with what.
       updates: by moving average and train op the number of updates in one run.
+      saved: the moving averages that a Saver saves; None without a Saver.
       findings: what is wrong or may be, the worst first.
       remarks: what could not be checked.
     """
@@ -33,6 +34,7 @@ class Audit:
     count: int
     train_ops: List[TrainOp]
     updates: Dict[str, Dict[str, int]]
+    saved: Optional[List[str]]
     findings: List[Finding]
     remarks: List[str]
 
@@ -61,6 +63,7 @@ def audit(graph: graphs.Graph, train_ops: Sequence[str] = ()) -> Audit:
         len(model.flow.nodes),
         subject.train_ops,
         _updates(subject),
+        _saved(subject),
         by_severity([finding for check in every for finding in check(subject)]),
         remarks + operations.remarks(),
     )
@@ -79,3 +82,10 @@ def _updates(subject):
         }
         for average in subject.averages.all.values()
     }
+
+
+def _saved(subject):
+    saved = subject.model.saved
+    if saved is None:
+        return None
+    return [name for name in subject.averages.all if name in saved]
