@@ -100,6 +100,7 @@ class Averages:
         """Finds them in a graph."""
         self._model = model
         self._flow = model.flow
+        self._behind = model.variables.behind
         self._order: Optional[Dict[str, int]] = None
         updates: Dict[str, List[Update]] = {}
         for write in model.variables.writes:
@@ -168,20 +169,30 @@ class Averages:
                 if node.op == "NoOp" and current in node.controls:
                     seen.add(node.name)
                     waiting.append(node.name)
-                elif self._holds_back(node, current, update.write.variable):
+                elif self._holds_back(node, current, update):
                     seen.add(node.name)
                     found.append(node.name)
         return sorted(found)
 
-    def _holds_back(self, node, awaited, average):
+    def _holds_back(self, node, awaited, update):
         if node.op in ("Identity", "IdentityN") and awaited in node.controls:
-            values = node.inputs
-        elif awaited in node.ends:  # a function that updates and returns a value
-            values = sum(node.returns, [])
-        else:
-            return False
-        behind = self._model.variables.behind
-        return any(average not in behind(tensor) for tensor in values)
+            return any(
+                update.write.variable not in self._behind(tensor)
+                for tensor in node.inputs
+            )
+        returned = sum(node.returns or [], [])
+        if awaited in node.ends:  # a function that updates and returns a value
+            return any(
+                update.write.variable not in self._behind(tensor)
+                for tensor in returned
+            )
+        # A condition that returns the batch's moments once the update has run. One
+        # that computes gradients may wait for it too, and returns something else.
+        return awaited in node.controls and any(
+            origin in update.moments | update.around
+            for tensor in returned
+            for origin, _ in self._flow.origins(tensor)
+        )
 
     def _is_one(self, name, updates):
         variable = self._model.variables.all[name]
@@ -210,7 +221,7 @@ class Averages:
         )
 
     def _is_read(self, end, variable):
-        return variable in self._model.variables.behind(end.tensor)
+        return variable in self._behind(end.tensor)
 
     def _reader(self, end):
         """Returns what reads: a resource's read, or what computes with a reference.
@@ -270,7 +281,7 @@ class Averages:
             for place, tensor in enumerate(node.inputs):
                 if FUSED.fullmatch(node.op) and _ignores(node, place):
                     continue
-                for name in self._model.variables.behind(tensor) & names:
+                for name in self._behind(tensor) & names:
                     found.setdefault(name, []).append(node)
         return found
 

@@ -122,19 +122,35 @@ def _wrapped(model, members):
     ends = set()
     for member in members:
         ends |= _sinks(model, member) - set(members)
-    wrappers: Dict[str, List[str]] = {}
+    wrappers: Dict[str, Tuple[List[str], Set[str]]] = {}
     for end in sorted(ends)[:MOST_TRAIN_OPS]:
         run[end] = model.flow.ancestors(end)
         inside = [member for member in members if member in run[end]]
         ran = set().union(*(run[member] for member in inside))
-        if len(inside) > 1 or _writes(model, run[end] - ran):
-            wrappers[end] = inside
-    replaced = {inside[0] for inside in wrappers.values() if len(inside) == 1}
-    return [m for m in members if m not in replaced] + list(wrappers)
+        more = _writes(model, run[end] - ran)
+        if len(inside) > 1 or more:
+            wrappers[end] = inside, more
+    largest = _largest(wrappers)
+    replaced = {inside[0] for inside in largest.values() if len(inside) == 1}
+    return [m for m in members if m not in replaced] + list(largest)
+
+
+def _largest(wrappers):
+    """Leaves out what runs only a part of what another one runs."""
+    kept: Dict[str, List[str]] = {}
+    by_size = sorted(wrappers, key=lambda end: -len(wrappers[end][1]))
+    for end in by_size:
+        inside, more = wrappers[end]
+        if not any(
+            kept[other] == inside and more <= wrappers[other][1]
+            for other in kept
+        ):
+            kept[end] = inside
+    return kept
 
 
 def _writes(model, operations):
-    return [name for name in operations if name in model.variables.at]
+    return {name for name in operations if name in model.variables.at}
 
 
 def _sinks(model, name):
