@@ -477,9 +477,7 @@ def _with_other_control_flow(builder):
 OTHER = "_with_other_control_flow"
 # On 1.15.5 `tf.layers` does not build with it, and a function takes no reference.
 for _name in ["pinned_updates", "in_place_by_hand", "a_constant_decides"] + (
-    []
-    if IS_1X
-    else ["scoped_updates", "updates_in_branches", "loss_in_a_loop"]
+    [] if IS_1X else ["scoped_updates", "updates_in_branches", "loss_in_a_loop"]
 ):
     BUILDERS[_name + OTHER] = _with_other_control_flow(BUILDERS[_name])
 
@@ -648,15 +646,61 @@ def export(folder):
     observed = {}
     for name in BUILDERS:
         new, built = build(name)
-        path = os.path.join(folder, name + ".meta")
-        with new.as_default():
-            if built.saver:
-                built.saver.export_meta_graph(path)
-            else:
-                tf.train.export_meta_graph(path)
+        _export_graph(new, built.saver, os.path.join(folder, name + ".meta"))
         observed[name] = observe(built, new)
+    if IS_1X:
+        observed.update(_export_sources(folder))
     with open(os.path.join(folder, "observed.json"), "w") as file:
         json.dump(observed, file)
+
+
+def _export_graph(new, saver, path):
+    with new.as_default():
+        if saver:
+            saver.export_meta_graph(path)
+        else:
+            tf.train.export_meta_graph(path)
+
+
+def _export_sources(folder):
+    """Exports the original GAN; returns which averages its train ops move."""
+    from source_graph import SourceTrainer
+
+    observed = {}
+    for policy, pinned in (
+        ("source", True),
+        ("source", False),
+        ("scoped", True),
+    ):
+        trainer = SourceTrainer(policy, pinned=pinned)
+        name = "original_{}_{}".format(policy, "pinned" if pinned else "open")
+        _export_graph(trainer.graph, None, os.path.join(folder, name + ".meta"))
+        observed[name] = observe_trainer(trainer)
+    return observed
+
+
+def observe_trainer(trainer):
+    """Returns by train op the names of the variables that one step changes."""
+    random = np.random.RandomState(1)
+    images = random.rand(2, 28, 28, 1).astype(trainer.dtype)
+    latent = random.randn(2, 100).astype(trainer.dtype)
+    found = {}
+    for operation, step in (
+        (trainer._train_d, trainer.discriminator_step),
+        (trainer._train_g, trainer.generator_step),
+    ):
+        trainer.initialize(seed=1)
+        before = trainer.state()
+        step(images, latent)
+        after = trainer.state()
+        found[operation.name.partition(":")[0]] = {
+            "changed": sorted(
+                name
+                for name in before
+                if not np.array_equal(before[name], after[name])
+            )
+        }
+    return found
 
 
 if __name__ == "__main__":

@@ -117,7 +117,9 @@ def _file(source):
     if path.is_file():
         return path
     if path.is_dir():
-        raise UserError(f"'{source}' is a folder without a SavedModel; {EXPECTED}")
+        raise UserError(
+            f"'{source}' is a folder without a SavedModel; {EXPECTED}"
+        )
     meta = Path(source + ".meta")
     hint = f"; did you mean '{meta}'?" if meta.is_file() else f"; {EXPECTED}"
     raise UserError(f"there is no file '{source}'{hint}")

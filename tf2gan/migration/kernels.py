@@ -40,9 +40,7 @@ class Row(NamedTuple):
     def __str__(self):
         kernel = self.device or "NO KERNEL for " + ", ".join(self.names[:3])
         host = "  host: " + self.host if self.host else ""
-        return (
-            f"{self.op:<24} {self.dtypes:<48} {len(self.names):>4}  {kernel}{host}"
-        )
+        return f"{self.op:<24} {self.dtypes:<48} {len(self.names):>4}  {kernel}{host}"
 
 
 def rows(

@@ -24,7 +24,9 @@ FUSED = re.compile(r"FusedBatchNorm(V2|V3|Ex)?|_FusedBatchNormEx")
 FUSED_AVERAGES = (3, 4)
 FUSED_MOMENTS = (1, 2)
 
-_NAME = re.compile(r"(.*/)?(moving|running|pop|population)_(mean|var|variance)(_\d+)?")
+_NAME = re.compile(
+    r"(.*/)?(moving|running|pop|population)_(mean|var|variance)(_\d+)?"
+)
 # The arithmetic of average -= (average - value) * decay, however it is written.
 _ARITHMETIC = {
     "Add",
@@ -274,7 +276,11 @@ class Averages:
         """Returns by variable the operations that compute with its value."""
         found: Dict[str, List[Node]] = {}
         for node in self._flow.nodes.values():
-            if is_write(node) or node.op in SAVE_OPS or _LOOKING.fullmatch(node.op):
+            if (
+                is_write(node)
+                or node.op in SAVE_OPS
+                or _LOOKING.fullmatch(node.op)
+            ):
                 continue
             if node.op == READ or self._flow.forwarded((node.name, 0)):
                 continue
@@ -322,4 +328,3 @@ def _most_together(choices):
                 ]
                 return max(map(_most_together, rest))
     return len(choices)
-

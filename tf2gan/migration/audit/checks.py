@@ -47,7 +47,10 @@ def updates_not_run(subject: Subject) -> Iterator[Finding]:
         variables = _written(subject.model, operation)
         group = partly if variables and variables <= moving else lost
         group.append((operation, variables))
-    for code, group in (("update-not-run", lost), ("update-partly-run", partly)):
+    for code, group in (
+        ("update-not-run", lost),
+        ("update-partly-run", partly),
+    ):
         if group:
             names = set().union(*(variables for _, variables in group))
             yield Finding(code, tuple(o for o, _ in group), _sorted(names))
@@ -283,5 +286,7 @@ def _without_averages(subject):
 
 def _is_weight(model, tensor):
     root = model.flow.root(tensor)
-    frozen = model.flow.nodes[root[0]].op == "Const" and root[0].endswith("gamma")
+    frozen = model.flow.nodes[root[0]].op == "Const" and root[0].endswith(
+        "gamma"
+    )
     return frozen or bool(model.variables.behind(tensor))

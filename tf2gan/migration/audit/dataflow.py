@@ -173,7 +173,9 @@ class Dataflow:
             data = frozenset.intersection(*alive) if alive else frozenset()
             data = data if alive or not waits else NEVER
             waits = [data]
-        waits += [self._choices.get(name, frozenset()) for name in node.controls]
+        waits += [
+            self._choices.get(name, frozenset()) for name in node.controls
+        ]
         found = frozenset().union(*waits)
         if node.op == START and node.branch is not None:
             found |= self._choice(node.inputs[0], node.branch)

@@ -181,8 +181,7 @@ def _feeds_and_returns(node, bodies):
 def _together(lists):
     """Joins lists of lists of tensors, place by place."""
     return [
-        sum(place, [])
-        for place in itertools.zip_longest(*lists, fillvalue=[])
+        sum(place, []) for place in itertools.zip_longest(*lists, fillvalue=[])
     ]
 
 

@@ -89,7 +89,9 @@ def find_train_ops(model: Model, names: Sequence[str] = ()) -> List[TrainOp]:
         )
     operations = {name: model.flow.ancestors(name) for name in chosen}
     return [
-        _train_op(model, name, operations[name], _inside(name, operations, model))
+        _train_op(
+            model, name, operations[name], _inside(name, operations, model)
+        )
         for name in chosen
     ]
 
@@ -100,7 +102,9 @@ def _checked(model, name):
         return operation
     near = difflib.get_close_matches(operation, model.flow.nodes, n=3)
     hint = f"; near: {', '.join(near)}" if near else ""
-    raise UserError(f"--train_op='{name}': the graph has no such operation{hint}")
+    raise UserError(
+        f"--train_op='{name}': the graph has no such operation{hint}"
+    )
 
 
 def _inside(name, operations, model):
