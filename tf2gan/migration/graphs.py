@@ -1,4 +1,4 @@
-"""Reads a graph from a file or from the function that builds it, and runs none of it."""
+"""Reads a graph from a file, or from the function that builds it, and runs none."""
 
 import contextlib
 import dataclasses

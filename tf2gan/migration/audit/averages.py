@@ -177,24 +177,24 @@ class Averages:
         return sorted(found)
 
     def _holds_back(self, node, awaited, update):
-        if node.op in ("Identity", "IdentityN") and awaited in node.controls:
-            return any(
-                update.write.variable not in self._behind(tensor)
-                for tensor in node.inputs
-            )
         returned = sum(node.returns or [], [])
         if awaited in node.ends:  # a function that updates and returns a value
             return any(
                 update.write.variable not in self._behind(tensor)
                 for tensor in returned
             )
-        # A condition that returns the batch's moments once the update has run. One
-        # that computes gradients may wait for it too, and returns something else.
-        return awaited in node.controls and any(
-            origin in update.moments | update.around
-            for tensor in returned
-            for origin, _ in self._flow.origins(tensor)
-        )
+        if awaited not in node.controls:
+            return False
+        # Gradients, too, wait for updates that a train op was made to wait for. What
+        # is told from them is what the layer makes of the same batch.
+        if node.op in ("Identity", "IdentityN"):
+            returned = node.inputs
+        return any(self._is_of_batch(tensor, update) for tensor in returned)
+
+    def _is_of_batch(self, tensor, update):
+        around, ends = self._arithmetic([tensor])
+        names = around | {end.tensor[0] for end in ends}
+        return bool(names & update.moments)
 
     def _is_one(self, name, updates):
         variable = self._model.variables.all[name]

@@ -229,10 +229,12 @@ def _racing(subject, updates):
     choices = subject.model.flow.choices
     racing: List[Update] = []
     for one, other in itertools.combinations(updates[:_MOST_COMPARED], 2):
-        together = not exclusive(choices(one.name), choices(other.name))
-        if together and not _commute(one, other):
-            if not subject.averages.ordered(one, other):
-                racing += [one, other]
+        if not (
+            exclusive(choices(one.name), choices(other.name))
+            or _commute(one, other)
+            or subject.averages.ordered(one, other)
+        ):
+            racing += [one, other]
     return [update for update in updates if update in racing]
 
 

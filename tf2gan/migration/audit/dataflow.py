@@ -1,4 +1,4 @@
-"""Follows tensors and orders through a flat graph: what a thing is, what waits for what."""
+"""Follows tensors through a flat graph: what each is, and what waits for what."""
 
 from typing import Dict, FrozenSet, Iterable, Iterator, List, Set, Tuple
 

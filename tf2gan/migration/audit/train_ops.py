@@ -1,4 +1,4 @@
-"""Finds the train ops of a graph: what each trains, with what, and what else it runs."""
+"""Finds the train ops of a graph: what each trains, with what, and what it counts."""
 
 import dataclasses
 import difflib
@@ -20,6 +20,8 @@ _NO_CONSTANT = {"", "grad", "indices", "delta"}
 _POWER = "_power"
 # More than any GAN has; a file may name any number.
 MOST_TRAIN_OPS = 100
+# Each is walked from; reads after the training are such ends, too.
+MOST_ENDS = 1000
 
 Constant = Union[float, int, bool, str]
 
@@ -127,7 +129,7 @@ def _wrapped(model, members):
     for member in members:
         ends |= _sinks(model, member) - set(members)
     wrappers: Dict[str, Tuple[List[str], Set[str]]] = {}
-    for end in sorted(ends)[:MOST_TRAIN_OPS]:
+    for end in sorted(ends)[:MOST_ENDS]:
         run[end] = model.flow.ancestors(end)
         inside = [member for member in members if member in run[end]]
         ran = set().union(*(run[member] for member in inside))
@@ -167,19 +169,18 @@ def _sinks(model, name):
 
 
 def _ends(model):
+    """Returns what is at the end of all that optimizers do, the largest ones."""
     applied = [w.node.name for w in model.variables.writes if w.optimizer]
-    found: Dict[str, None] = {}
+    found: Dict[str, Tuple[List[str], Set[str]]] = {}
     unseen = set(applied)
     for name in applied:
-        if name in unseen:
-            descendants = model.flow.descendants(name)
-            for other in sorted(descendants):
-                if not model.flow.consumers[other]:
-                    found.setdefault(other)
-                    unseen -= model.flow.ancestors(other)
-        if len(found) > MOST_TRAIN_OPS:
-            break
-    return list(found)
+        if name not in unseen or len(found) > MOST_ENDS:
+            continue
+        for end in sorted(_sinks(model, name) - set(found)):
+            run = model.flow.ancestors(end)
+            unseen -= run
+            found[end] = [], _writes(model, run)
+    return list(_largest(found))
 
 
 def _train_op(model, name, operations, runs):
