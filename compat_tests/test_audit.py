@@ -4,12 +4,11 @@ The environment variable TF115_PYTHON names a Python 3.7 with TensorFlow 1.15.5,
 graphs are audited here too.
 """
 
+import functools
 import json
-import os
-import subprocess
-import sys
 
 import audit_graphs
+import audit_helpers
 import helpers
 import pytest
 import tensorflow.compat.v1 as tf
@@ -19,18 +18,8 @@ from tf2gan.common import specs
 from tf2gan.migration import graphs
 from tf2gan.migration.audit import auditor
 
-TF115_PYTHON = os.environ.get("TF115_PYTHON")
-VERSIONS = [
-    "2.x",
-    pytest.param(
-        "1.15.5",
-        marks=pytest.mark.skipif(
-            not TF115_PYTHON,
-            reason="TF115_PYTHON names no Python 3.7 with TensorFlow 1.15.5",
-        ),
-    ),
-]
-every_version = pytest.mark.parametrize("version", VERSIONS)
+every_version = pytest.mark.parametrize("version", audit_helpers.VERSIONS)
+on_1x = pytest.mark.parametrize("version", [audit_helpers.ON_1X])
 
 D, G = "train_discriminator", "train_generator"
 OF_D = ("discriminator/norm/moving_mean", "discriminator/norm/moving_variance")
@@ -120,52 +109,16 @@ FOREIGN = {
 }
 
 
-class Exported:
-    """The graphs that one TensorFlow wrote, what it observed, and their audits."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.observed = json.loads((folder / "observed.json").read_text())
-        self._audits = {}
-
-    def path(self, name):
-        return self.folder / (name + ".meta")
-
-    def audit(self, name):
-        if name not in self._audits:
-            graph = graphs.read(str(self.path(name)))
-            self._audits[name] = auditor.audit(graph)
-        return self._audits[name]
-
-
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     """A function of a version of TensorFlow that returns what it exported."""
-    made = {}
 
-    def make(version):
-        if version not in made:
-            folder = tmp_path_factory.mktemp("graphs")
-            if version == "2.x":
-                audit_graphs.export(str(folder))
-            else:
-                _export_by_115(folder)
-            made[version] = Exported(folder)
-        return made[version]
+    @functools.lru_cache(maxsize=None)
+    def export(version):
+        folder = tmp_path_factory.mktemp("graphs")
+        return audit_helpers.export(version, folder)
 
-    return make
-
-
-def _export_by_115(folder):
-    program = os.path.join(os.path.dirname(__file__), "audit_graphs.py")
-    subprocess.run(
-        [TF115_PYTHON, "-W", "ignore", program, str(folder)],
-        env=helpers.environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        check=True,
-        timeout=300,
-    )
+    return export
 
 
 def _found(audit):
@@ -346,7 +299,7 @@ def _changed_averages(audit):
     }
 
 
-@pytest.mark.parametrize("version", VERSIONS[1:])
+@on_1x
 @pytest.mark.parametrize(
     "name, expected",
     [
@@ -375,7 +328,7 @@ def test_the_original_races_unless_it_is_pinned(
     }
 
 
-@pytest.mark.parametrize("version", VERSIONS[1:])
+@on_1x
 @pytest.mark.parametrize("name", ["racing_updates", "in_place_by_contrib"])
 def test_operations_as_tensorflow_1_0_wrote_them_are_known(
     exported, version, name
@@ -477,12 +430,6 @@ def test_the_contrib_operations_are_unknown_to_this_tensorflow_or_in_it_now():
 # The script.
 
 
-def _script(capsys, *arguments):
-    status = helpers.call_script("audit_graph", *arguments)
-    out, err = capsys.readouterr()
-    return helpers.Outcome(status, out, err)
-
-
 @pytest.mark.parametrize(
     "name, fail_on, status",
     [
@@ -499,13 +446,15 @@ def test_the_exit_status_says_whether_too_much_was_found(
     exported, capsys, name, fail_on, status
 ):
     path = exported("2.x").path(name)
-    done = _script(capsys, "--graph={}".format(path), "--fail_on=" + fail_on)
+    done = audit_helpers.call(
+        capsys, "--graph={}".format(path), "--fail_on=" + fail_on
+    )
     assert (done.status, done.err) == (status, "")
 
 
 def test_the_tables_are_aligned_and_name_what_was_found(exported, capsys):
     path = exported("2.x").path("racing_updates")
-    out = _script(capsys, "--graph={}".format(path)).out
+    out = audit_helpers.call(capsys, "--graph={}".format(path)).out
     assert "train op train_discriminator\n" in out
     assert (
         "optimizer  Adam lr=0.0002 beta1=0.5 beta2=0.999 epsilon=1e-08" in out
@@ -524,7 +473,7 @@ def test_the_json_holds_everything_and_replaces_only_an_audit(
     graph = "--graph={}".format(exported("2.x").path("racing_updates"))
     target = tmp_path / "audit.json"
     for _ in range(2):
-        done = _script(capsys, graph, "--json={}".format(target))
+        done = audit_helpers.call(capsys, graph, "--json={}".format(target))
         assert (done.status, done.err) == (1, "")
     content = json.loads(target.read_text())
     assert content["train_ops"][0]["optimizers"][0]["constants"]["beta1"] == 0.5
@@ -535,209 +484,11 @@ def test_the_json_holds_everything_and_replaces_only_an_audit(
     assert finding["meaning"].endswith(".") and finding["cure"].endswith(".")
     other = tmp_path / "mine.json"
     other.write_text("{}")
-    done = _script(capsys, graph, "--json={}".format(other))
+    done = audit_helpers.call(capsys, graph, "--json={}".format(other))
     assert done.status == 2 and other.read_text() == "{}"
     assert done.err.count("\n") == 1 and "is no audit" in done.err
 
 
 def test_the_help_names_the_exit_status():
-    done = helpers.run_script("audit_graph", "--help", cwd=".")
+    done = helpers.runaudit_helpers.call("audit_graph", "--help", cwd=".")
     assert "exit status" in done.out.lower()
-
-
-# Bad input.
-
-
-def _node(name, op, *inputs):
-    return tf.NodeDef(name=name, op=op, input=inputs)
-
-
-def _bytes(*nodes, library=()):
-    definition = tf.GraphDef(node=nodes)
-    definition.library.function.extend(library)
-    return definition.SerializeToString()
-
-
-def _calling(name, *callees):
-    """Returns a function whose body calls others."""
-    function = tf.GraphDef().library.function.add()
-    function.signature.name = name
-    for number, callee in enumerate(callees):
-        function.node_def.add(name="call{}".format(number), op=callee)
-    return function
-
-
-def _doubling(depth):
-    """Returns functions, each of which calls the next one twice."""
-    names = ["f{}".format(i) for i in range(depth)]
-    return [
-        _calling(name, *[after] * 2) for name, after in zip(names, names[1:])
-    ] + [_calling(names[-1], "NoOp")]
-
-
-BAD_FILES = {
-    "empty.meta": (b"", "is empty"),
-    "garbage.meta": (bytes(range(256)) * 64, "holds no graph"),
-    "words.pb": (b"This is no graph at all.\n" * 100, "holds no graph"),
-    "picture.pb": (b"\x89PNG\r\n\x1a\n" + bytes(500), "holds no graph"),
-    "words.pbtxt": (b"This is no graph at all.\n" * 100, "holds no graph"),
-    "binary.pbtxt": (b"\xff\xfe\x00node" * 100, "holds no graph"),
-    "nested.pbtxt": (b"node { attr { " * 5000, "holds no graph"),
-    "zeros.pb": (bytes(4096), "holds no graph"),
-    "no_nodes.pb": (
-        tf.GraphDef().SerializeToString() or b"\x12\x00",
-        "no graph",
-    ),
-    "nameless.pb": (_bytes(_node("", "NoOp")), "holds no graph"),
-    "no_type.pb": (_bytes(_node("a", "")), "holds no graph"),
-    "strange_type.pb": (_bytes(_node("a", "../etc/passwd")), "holds no graph"),
-    "twice.pb": (
-        _bytes(_node("a", "NoOp"), _node("a", "NoOp")),
-        "two operations",
-    ),
-    "missing.pb": (_bytes(_node("a", "Identity", "b")), "takes 'b'"),
-    "missing_control.pb": (_bytes(_node("a", "NoOp", "^b")), "takes 'b'"),
-    "itself.pb": (
-        _bytes(_node("a", "f"), library=[_calling("f", "f")]),
-        "call each other",
-    ),
-    "each_other.pb": (
-        _bytes(
-            _node("a", "f"), library=[_calling("f", "g"), _calling("g", "f")]
-        ),
-        "call each other",
-    ),
-    "doubling.pb": (
-        _bytes(_node("a", "f0"), library=_doubling(40)),
-        "more than",
-    ),
-}
-
-
-def _refused(capsys, source):
-    """Runs the script on what cannot be read; returns its one line."""
-    done = _script(capsys, "--graph={}".format(source))
-    assert done.status == 2 and done.out == ""
-    assert done.err.startswith("error: ") and done.err.count("\n") == 1
-    return done.err
-
-
-@pytest.mark.parametrize("name", BAD_FILES)
-def test_a_damaged_file_is_one_clear_line(name, tmp_path, capsys):
-    content, expected = BAD_FILES[name]
-    path = tmp_path / name
-    path.write_bytes(content)
-    assert expected in _refused(capsys, path)
-
-
-@pytest.mark.parametrize("part", [0.1, 0.5, 0.9, 0.999])
-def test_a_truncated_file_is_one_clear_line(part, exported, tmp_path, capsys):
-    content = exported("2.x").path("scoped_updates").read_bytes()
-    path = tmp_path / "model.meta"
-    path.write_bytes(content[: int(len(content) * part)])
-    assert "'{}' is damaged".format(path) in _refused(capsys, path)
-
-
-def test_a_file_with_a_huge_size_is_not_read(tmp_path, capsys):
-    for name, size in (("huge.meta", 2**40), ("huge.pbtxt", 2**30)):
-        with open(str(tmp_path / name), "wb") as file:
-            file.truncate(size)
-        assert "MB; a graph may have" in _refused(capsys, tmp_path / name)
-
-
-@pytest.mark.skipif(
-    not sys.platform.startswith("linux"), reason="memory is bounded on Linux"
-)
-def test_a_file_that_swells_when_it_is_read_is_refused(
-    tmp_path, capsys, monkeypatch
-):
-    """Two bytes for each operation, which takes a hundred in memory."""
-    monkeypatch.setattr(graphs, "MOST_MEMORY_MEGABYTES", 128)
-    path = tmp_path / "swelling.pb"
-    path.write_bytes(b"\x0a\x00" * 2**22)
-    assert "is damaged or holds no graph" in _refused(capsys, path)
-
-
-def test_a_checkpoint_is_not_taken_for_a_graph(exported, tmp_path, capsys):
-    for name in ("model.index", "model.data-00000-of-00001"):
-        (tmp_path / name).write_bytes(
-            b"\x00\x00\x12\x08\x01\x1a\x02\x08\x01" * 9
-        )
-        assert "holds no graph" in _refused(capsys, tmp_path / name)
-    meta = exported("2.x").path("scoped_updates").read_bytes()
-    (tmp_path / "model.meta").write_bytes(meta)
-    assert "did you mean" in _refused(capsys, tmp_path / "model")
-
-
-def test_a_constant_whose_shape_lies_takes_no_memory(exported):
-    graph = graphs.read(str(exported("2.x").path("scoped_updates")))
-    for node in graph.definition.node:
-        if node.op == "Const" and "learning_rate" in node.name:
-            shape = node.attr["value"].tensor.tensor_shape
-            shape.dim.add(size=2**40)
-    audit = auditor.audit(graph)
-    rates = [dict(t.optimizers[0].constants)["lr"] for t in audit.train_ops]
-    assert all(str(rate).startswith("computed by") for rate in rates)
-
-
-def test_a_circle_of_operations_ends():
-    nodes = [
-        _node("a", "Identity", "b"),
-        _node("b", "Identity", "a"),
-        _node("c", "Cast", "c"),
-        _node("w", "VariableV2"),
-        _node("step", "ApplyGradientDescent", "w", "c", "a"),
-    ]
-    audit = auditor.audit(graphs.Graph("circle", tf.GraphDef(node=nodes)))
-    assert [t.name for t in audit.train_ops] == ["step"]
-
-
-FUNCTIONS = {
-    "absent": "has no function 'absent'",
-    "number": "has no function 'number'",
-    "fails": "raised ValueError: no such thing",
-    "leaves": "raised SystemExit",
-    "builds_nothing": "built no operation",
-    "takes_arguments": "raised TypeError",
-}
-
-
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_a_function_that_builds_no_graph_is_one_clear_line(
-    name, tmp_path, capsys
-):
-    (tmp_path / "mine.py").write_text(
-        "number = 3\n"
-        "def fails(): raise ValueError('no such thing')\n"
-        "def leaves(): raise SystemExit(0)\n"
-        "def builds_nothing(): pass\n"
-        "def takes_arguments(x): pass\n"
-    )
-    source = "{}:{}".format(tmp_path / "mine.py", name)
-    assert FUNCTIONS[name] in _refused(capsys, source)
-
-
-@pytest.mark.parametrize(
-    "source, expected",
-    [
-        ("no/such.py:build", "there is no file 'no/such.py'"),
-        ("no_such_module:build", "ModuleNotFoundError"),
-        ("no_such_file", "there is no file"),
-        (".", "a folder without a SavedModel"),
-    ],
-)
-def test_a_source_that_is_not_there_is_one_clear_line(source, expected, capsys):
-    assert expected in _refused(capsys, source)
-
-
-def test_a_missing_or_wrong_flag_is_one_clear_line(exported, capsys):
-    path = exported("2.x").path("scoped_updates")
-    for arguments, expected in (
-        ([], "--graph is missing"),
-        (["--graph={}".format(path), "--train_op=train_discriminatr"], D),
-        (["--graph={}".format(path), "--fail_on=all"], "--fail_on"),
-        (["--graph={}".format(path), "--json=no/such/folder"], "--json"),
-    ):
-        done = _script(capsys, *arguments)
-        assert done.status == 2 and done.err.count("\n") == 1
-        assert expected in done.err

@@ -145,17 +145,16 @@ class Averages:
         return self._after(one, other) or self._after(other, one)
 
     def _after(self, first, second):
+        reads = second.reads or {second.name}
+        return all(self._awaits(read, first) for read in reads)
+
+    def _awaits(self, name, update):
+        """Tells whether an operation runs only after an update."""
         if self._order is None:
-            names = [
-                update.name
-                for average in self.all.values()
-                for update in average.updates[1:] and average.updates
-            ]
+            names = dict.fromkeys(update.name for _, update in self.updates())
             self._places = {name: place for place, name in enumerate(names)}
             self._order = self._flow.reach(names)
-        place = self._places[first.name]
-        reads = second.reads or {second.name}
-        return all(self._order[read] >> place & 1 for read in reads)
+        return bool(self._order[name] >> self._places[update.name] & 1)
 
     def in_place(self, update: Update) -> List[str]:
         """Returns the names of values that cannot be had without an update.
@@ -185,8 +184,8 @@ class Averages:
             )
         if awaited not in node.controls:
             return False
-        # Gradients, too, wait for updates that a train op was made to wait for. What
-        # is told from them is what the layer makes of the same batch.
+        # Gradients wait, too, if a train op was made to wait. They differ from what the
+        # layer makes of the batch, which by itself needs no update.
         if node.op in ("Identity", "IdentityN"):
             returned = node.inputs
         return any(self._is_of_batch(tensor, update) for tensor in returned)
@@ -194,7 +193,9 @@ class Averages:
     def _is_of_batch(self, tensor, update):
         around, ends = self._arithmetic([tensor])
         names = around | {end.tensor[0] for end in ends}
-        return bool(names & update.moments)
+        return bool(names & update.moments) and not any(
+            self._awaits(name, update) for name, _ in self._flow.origins(tensor)
+        )
 
     def _is_one(self, name, updates):
         variable = self._model.variables.all[name]

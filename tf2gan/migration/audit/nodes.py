@@ -10,7 +10,7 @@ from tensorflow.python.framework import op_def_registry
 from tf2gan.common.errors import UserError
 
 # More than any model has; functions that call functions can multiply without end.
-MOST_NODES = 500_000
+MOST_NODES = 250_000
 # Nested deeper than anybody writes; a function that calls itself has no end.
 DEEPEST_CALL = 50
 
