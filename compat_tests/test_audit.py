@@ -490,5 +490,5 @@ def test_the_json_holds_everything_and_replaces_only_an_audit(
 
 
 def test_the_help_names_the_exit_status():
-    done = helpers.runaudit_helpers.call("audit_graph", "--help", cwd=".")
+    done = helpers.run_script("audit_graph", "--help", cwd=".")
     assert "exit status" in done.out.lower()

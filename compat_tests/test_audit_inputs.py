@@ -18,7 +18,8 @@ def meta(tmp_path_factory):
     """The path of a .meta file without a fault."""
     path = tmp_path_factory.mktemp("graph") / "scoped_updates.meta"
     graph, _ = audit_graphs.build("scoped_updates")
-    tf.train.export_meta_graph(str(path), graph=graph)
+    with graph.as_default():
+        tf.train.export_meta_graph(str(path))
     return path
 
 

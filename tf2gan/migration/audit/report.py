@@ -2,6 +2,7 @@
 
 import json
 import os
+import textwrap
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Sequence
 
@@ -13,6 +14,8 @@ FORMAT = "tf2gan audit 1"
 # Longer lists are in the JSON in full.
 MOST_NAMES = 3
 INDENT = "  "
+# Of sentences; with the labels before them they fit a terminal of 80 columns.
+WIDTH = 64
 
 
 def as_text(audit: Audit) -> str:
@@ -133,19 +136,22 @@ def _findings(findings: Sequence[Finding]) -> str:
     for finding in findings:
         about = f" in {finding.train_op}" if finding.train_op else ""
         lines.append(f"{finding.severity}: {finding.code}{about}")
-        rows = [["", finding.meaning], ["cure", finding.cure]]
-        if finding.variables:
-            rows.append(["variables", _some(finding.variables)])
-        if finding.operations:
-            rows.append(["operations", _some(finding.operations)])
-        lines += _table(rows)
-    return "\n".join(lines)
+        rows = [["means", line] for line in _wrapped(finding.meaning)]
+        rows += [["cure", line] for line in _wrapped(finding.cure)]
+        rows += [["variables", name] for name in _some(finding.variables)]
+        rows += [["operations", name] for name in _some(finding.operations)]
+        lines += [*_table(_once(rows)), ""]
+    return "\n".join(lines[:-1])
+
+
+def _wrapped(sentence):
+    return textwrap.wrap(sentence, WIDTH, break_on_hyphens=False)
 
 
 def _some(names):
     more = len(names) - MOST_NAMES
-    text = ", ".join(names[:MOST_NAMES])
-    return f"{text} and {more} more" if more > 0 else text
+    first = list(names[:MOST_NAMES])
+    return first + [f"and {more} more"] if more > 0 else first
 
 
 def _table(rows, indent=INDENT):
