@@ -7,8 +7,8 @@ import audit_helpers
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tf2gan.migration import graphs
-from tf2gan.migration.audit import auditor, nodes
+from tf2gan.migration import graphs, messages
+from tf2gan.migration.audit import auditor, flatten
 
 D = "train_discriminator"
 
@@ -99,7 +99,7 @@ def _refused(capsys, source):
 
 @pytest.mark.parametrize("name", BAD_FILES)
 def test_a_damaged_file_is_one_clear_line(name, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(nodes, "MOST_NODES", 10000)
+    monkeypatch.setattr(flatten, "MOST_NODES", 10000)
     content, expected = BAD_FILES[name]
     path = tmp_path / name
     path.write_bytes(content)
@@ -128,7 +128,7 @@ def test_a_file_that_swells_when_it_is_read_is_refused(
     tmp_path, capsys, monkeypatch
 ):
     """Two bytes for each operation, which takes a hundred in memory."""
-    monkeypatch.setattr(graphs, "MOST_MEMORY_MEGABYTES", 128)
+    monkeypatch.setattr(messages, "MOST_MEMORY_MEGABYTES", 128)
     path = tmp_path / "swelling.pb"
     path.write_bytes(b"\x0a\x00" * 2**22)
     assert "is damaged or holds no graph" in _refused(capsys, path)

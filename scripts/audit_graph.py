@@ -56,11 +56,11 @@ def main() -> None:
 
 
 def _audit():
-    from tf2gan.migration import graphs
+    from tf2gan.migration import graphs, messages
     from tf2gan.migration.audit import auditor, findings, report
 
     if FLAGS.graph is None:
-        raise UserError(f"--graph is missing; {graphs.EXPECTED}")
+        raise UserError(f"--graph is missing; {messages.EXPECTED}")
     audit = auditor.audit(graphs.read(FLAGS.graph), FLAGS.train_op)
     print(report.as_text(audit), flush=True)
     if FLAGS.json:

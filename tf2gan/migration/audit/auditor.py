@@ -8,6 +8,7 @@ from tf2gan.migration.audit import checks, operations
 from tf2gan.migration.audit.averages import Averages
 from tf2gan.migration.audit.findings import Finding, by_severity
 from tf2gan.migration.audit.model import Model
+from tf2gan.migration.audit.subject import Subject
 from tf2gan.migration.audit.train_ops import TrainOp, find_train_ops
 
 NO_TRAIN_OP = (
@@ -51,7 +52,7 @@ def audit(graph: graphs.Graph, train_ops: Sequence[str] = ()) -> Audit:
     """
     model = Model(graph)
     averages = Averages(model)
-    subject = checks.Subject(model, averages, find_train_ops(model, train_ops))
+    subject = Subject(model, averages, find_train_ops(model, train_ops))
     every = (
         *checks.CHECKS,
         operations.missing_operations,

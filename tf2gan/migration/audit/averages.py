@@ -1,89 +1,29 @@
-"""Finds the moving averages of batch normalization, their updates and their uses."""
+"""Finds the moving averages of batch normalization and all that uses them."""
 
 import dataclasses
 import re
-from typing import (
-    Dict,
-    FrozenSet,
-    Iterable,
-    Iterator,
-    List,
-    NamedTuple,
-    Optional,
-    Set,
-    Tuple,
-)
+from typing import Dict, Iterable, Iterator, List, Optional, Tuple
 
-from tf2gan.migration.audit.dataflow import Choice, exclusive
+from tf2gan.migration.audit.dataflow import exclusive
 from tf2gan.migration.audit.model import SAVE_OPS, UPDATE_OPS, Model
-from tf2gan.migration.audit.nodes import Node, Tensor
-from tf2gan.migration.audit.variables import READ, Write, is_write
-
-FUSED = re.compile(r"FusedBatchNorm(V2|V3|Ex)?|_FusedBatchNormEx")
-# Where a fused kernel takes the averages, and where it gives the batch's moments.
-FUSED_AVERAGES = (3, 4)
-FUSED_MOMENTS = (1, 2)
+from tf2gan.migration.audit.nodes import Node
+from tf2gan.migration.audit.updates import (
+    FUSED,
+    FUSED_AVERAGES,
+    Arithmetic,
+    Update,
+)
+from tf2gan.migration.audit.variables import READ, is_write
 
 _NAME = re.compile(
     r"(.*/)?(moving|running|pop|population)_(mean|var|variance)(_\d+)?"
 )
-# The arithmetic of average -= (average - value) * decay, however it is written.
-_ARITHMETIC = {
-    "Add",
-    "AddN",
-    "AddV2",
-    "Cast",
-    "Div",
-    "ExpandDims",
-    "Maximum",
-    "Mul",
-    "Neg",
-    "RealDiv",
-    "Reshape",
-    "Select",
-    "SelectV2",
-    "Squeeze",
-    "Sub",
-}
-_MOMENTS = {"Mean"}
 # What looks at a variable and computes nothing with it.
 _LOOKING = re.compile(
     r".*Summary(V2)?|Print(V2)?|Assert|.*Is(Variable)?Initialized(Op)?"
     r"|Shape|ShapeN|VariableShape|Rank|Size|NoOp|_Retval"
 )
-# An update is a handful of operations; a walk stops where it is no update.
-_MOST_ARITHMETIC = 500
 _MOST_EXACTLY_COUNTED = 12
-
-
-class _End(NamedTuple):
-    """Where arithmetic ends: a tensor, what computes with it, and in which branches."""
-
-    tensor: Tensor
-    taker: str
-    choices: FrozenSet[Choice]
-
-
-@dataclasses.dataclass
-class Update:
-    """A write of a moving average.
-
-    Attributes:
-      write: the operation.
-      reads: the operations that take the old value.
-      moments: the operations that give the batch's mean or variance.
-      around: all operations that only compute the new value.
-    """
-
-    write: Write
-    reads: Set[str]
-    moments: Set[str]
-    around: Set[str]
-
-    @property
-    def name(self) -> str:
-        """The name of the operation."""
-        return self.write.node.name
 
 
 @dataclasses.dataclass
@@ -103,10 +43,11 @@ class Averages:
         self._model = model
         self._flow = model.flow
         self._behind = model.variables.behind
+        self._arithmetic = Arithmetic(model)
         self._order: Optional[Dict[str, int]] = None
         updates: Dict[str, List[Update]] = {}
         for write in model.variables.writes:
-            update = self._update(write)
+            update = self._arithmetic.recognize(write)
             if update:
                 updates.setdefault(write.variable, []).append(update)
         names = [n for n in model.variables.all if self._is_one(n, updates)]
@@ -191,7 +132,7 @@ class Averages:
         return any(self._is_of_batch(tensor, update) for tensor in returned)
 
     def _is_of_batch(self, tensor, update):
-        around, ends = self._arithmetic([tensor])
+        around, ends = self._arithmetic.walk([tensor])
         names = around | {end.tensor[0] for end in ends}
         return bool(names & update.moments) and not any(
             self._awaits(name, update) for name, _ in self._flow.origins(tensor)
@@ -206,63 +147,6 @@ class Averages:
         if variable.rank == 0 or variable.counts:
             return False
         return any(u.reads and u.moments for u in updates.get(name, []))
-
-    def _update(self, write):
-        """Returns a write as an update; None if it gives an initial value."""
-        if write.optimizer:
-            return None
-        around, ends = self._arithmetic(write.values)
-        moments = [end for end in ends if self._is_moment(end.tensor)]
-        reads = [end for end in ends if self._is_read(end, write.variable)]
-        if not reads and not moments:
-            return None
-        return Update(
-            write,
-            {self._reader(end) for end in reads if _together(end, moments)},
-            {end.tensor[0] for end in moments},
-            around | {write.node.name},
-        )
-
-    def _is_read(self, end, variable):
-        return variable in self._behind(end.tensor)
-
-    def _reader(self, end):
-        """Returns what reads: a resource's read, or what computes with a reference.
-
-        A reference's value may be that at the time of the computation: the identity
-        that is called its read shares the memory.
-        """
-        node = self._flow.nodes[end.tensor[0]]
-        return node.name if node.op == READ else end.taker
-
-    def _arithmetic(self, values):
-        """Walks from values through arithmetic; returns it, and where it ends."""
-        around, ends = set(), []
-        waiting = [_End(v, "", self._flow.choices_of(v)) for v in values]
-        seen = set(waiting)
-        while waiting and len(seen) < _MOST_ARITHMETIC:
-            end = waiting.pop()
-            node = self._flow.nodes[end.tensor[0]]
-            sources, taker = self._flow.forwarded(end.tensor), end.taker
-            if not sources and node.op in _ARITHMETIC:
-                sources, taker = node.inputs, node.name
-            if not sources:
-                ends.append(end._replace(taker=taker or node.name))
-                continue
-            around.add(node.name)
-            steps = {
-                _End(s, taker, end.choices | self._flow.choices_of(s))
-                for s in sources
-            } - seen
-            seen |= steps
-            waiting += steps
-        return around, ends
-
-    def _is_moment(self, tensor):
-        node = self._flow.nodes[tensor[0]]
-        if FUSED.fullmatch(node.op):
-            return tensor[1] in FUSED_MOMENTS
-        return node.op in _MOMENTS
 
     def _average(self, name, updates):
         around = {n for update in updates for n in update.around}
@@ -299,17 +183,6 @@ class Averages:
             if operation not in covered:
                 covered |= self._flow.ancestors(operation)
         return covered
-
-
-def _together(read, moments):
-    """Tells whether a read can be part of an update with the batch's moments.
-
-    One in the branch for inference is not: there the average takes its own value,
-    or a share of nothing.
-    """
-    return not moments or any(
-        not exclusive(read.choices, moment.choices) for moment in moments
-    )
 
 
 def _ignores(node, place):

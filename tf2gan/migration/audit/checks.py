@@ -1,19 +1,14 @@
-"""The checks of batch normalization, Saver and steps: each yields what it finds."""
+"""The checks of updates, Saver and steps: each yields what it finds."""
 
 import itertools
-from typing import Iterator, List, NamedTuple, Set
+from typing import Iterator, List, Set
 
-from tf2gan.migration.audit.averages import (
-    FUSED,
-    FUSED_AVERAGES,
-    Averages,
-    Update,
-)
+from tf2gan.migration.audit import modes
 from tf2gan.migration.audit.dataflow import exclusive
 from tf2gan.migration.audit.findings import Finding
-from tf2gan.migration.audit.model import UPDATE_OPS, Model
-from tf2gan.migration.audit.nodes import Node
-from tf2gan.migration.audit.train_ops import TrainOp
+from tf2gan.migration.audit.model import UPDATE_OPS
+from tf2gan.migration.audit.subject import Subject, named
+from tf2gan.migration.audit.updates import Update
 
 # Updates that only add: two of them give the same sum in either order.
 _ADDING = {
@@ -22,18 +17,8 @@ _ADDING = {
     "AssignAddVariableOp",
     "AssignSubVariableOp",
 }
-_ADDITIONS = {"Add", "AddV2"}
-_ROOTS = {"Rsqrt", "Sqrt", "Pow"}
 # Pairs grow with the square; more updates of one average are no GAN's.
 _MOST_COMPARED = 40
-
-
-class Subject(NamedTuple):
-    """What is audited: a graph, its moving averages and its train ops."""
-
-    model: Model
-    averages: Averages
-    train_ops: List[TrainOp]
 
 
 def updates_not_run(subject: Subject) -> Iterator[Finding]:
@@ -64,7 +49,7 @@ def updates_in_place(subject: Subject) -> Iterator[Finding]:
         if _is_in_place(subject, update)
     ]
     if found:
-        yield Finding("update-in-place", *_named(found))
+        yield Finding("update-in-place", *named(found))
 
 
 def races(subject: Subject) -> Iterator[Finding]:
@@ -76,7 +61,7 @@ def races(subject: Subject) -> Iterator[Finding]:
             for update in _racing(subject, _of(subject, train_op, average))
         ]
         if found:
-            yield Finding("race", *_named(found), train_op.name)
+            yield Finding("race", *named(found), train_op.name)
 
 
 def foreign_updates(subject: Subject) -> Iterator[Finding]:
@@ -89,37 +74,7 @@ def foreign_updates(subject: Subject) -> Iterator[Finding]:
             if beside and not beside & trained:
                 found.append((average, update))
         if found:
-            yield Finding("foreign-update", *_named(found), train_op.name)
-
-
-def training_false(subject: Subject) -> Iterator[Finding]:
-    """Finds layers in inference mode that a train op cannot but run through."""
-    trained = {v for t in subject.train_ops for v in t.variables}
-    for train_op in subject.train_ops:
-        found = [
-            (average, node)
-            for average in subject.averages.all.values()
-            for node in average.uses
-            if node.name in train_op.operations
-            and _normalizes_always(subject, node, average.name)
-            and _is_trained(subject.model, average.name, trained)
-        ]
-        if found:
-            yield Finding("training-false", *_named(found), train_op.name)
-
-
-def training_true(subject: Subject) -> Iterator[Finding]:
-    """Finds layers in training mode whose averages are there for nothing."""
-    unread = [
-        (average, update)
-        for average, update in subject.averages.updates()
-        if not average.uses and subject.model.flow.runs(update.name)
-    ]
-    if unread:
-        yield Finding("training-true", *_named(unread))
-    alone = [node.name for node in _without_averages(subject)]
-    if alone:
-        yield Finding("training-true", tuple(alone))
+            yield Finding("foreign-update", *named(found), train_op.name)
 
 
 def averages_not_saved(subject: Subject) -> Iterator[Finding]:
@@ -151,8 +106,8 @@ CHECKS = (
     updates_in_place,
     races,
     foreign_updates,
-    training_false,
-    training_true,
+    modes.training_false,
+    modes.training_true,
     averages_not_saved,
     shared_global_steps,
 )
@@ -160,12 +115,6 @@ CHECKS = (
 
 def _sorted(names):
     return tuple(sorted(names))
-
-
-def _named(found):
-    """Returns the operations and the variables of pairs (average, operation)."""
-    operations = dict.fromkeys(thing.name for _, thing in found)
-    return tuple(operations), tuple(dict.fromkeys(a.name for a, _ in found))
 
 
 def _run_by(subject, train_op):
@@ -240,55 +189,3 @@ def _racing(subject, updates):
 
 def _commute(one, other):
     return all(not u.reads and u.write.node.op in _ADDING for u in (one, other))
-
-
-def _normalizes_always(subject, node: Node, average):
-    """Tells whether an operation normalizes by an average, whatever is fed."""
-    flow, behind = subject.model.flow, subject.model.variables.behind
-    if flow.choices(node.name):
-        return False
-    if FUSED.fullmatch(node.op):
-        taken = [node.inputs[place] for place in FUSED_AVERAGES]
-    elif node.op in _ADDITIONS and any(
-        consumer.op in _ROOTS for consumer in flow.consumers[node.name]
-    ):
-        taken = node.inputs
-    else:
-        return False
-    return any(
-        all(behind(origin) == {average} for origin in flow.origins(tensor))
-        for tensor in taken
-    )
-
-
-def _is_trained(model, average, trained):
-    """Tells whether the layer is of a network that is trained; if unknown, it is."""
-    beside = model.beside(average)
-    return not beside or bool(beside & trained)
-
-
-def _without_averages(subject):
-    """Yields fused kernels in training mode for good whose moments nothing averages.
-
-    Layer normalization uses the kernel too, but with no weight as its scale.
-    """
-    model = subject.model
-    averaged = {m for _, u in subject.averages.updates() for m in u.moments}
-    for node in model.flow.nodes.values():
-        if (
-            FUSED.fullmatch(node.op)
-            and node.attr["is_training"].b
-            and node.name not in averaged
-            and not model.flow.choices(node.name)
-            and len(node.inputs) > 1
-            and _is_weight(model, node.inputs[1])
-        ):
-            yield node
-
-
-def _is_weight(model, tensor):
-    root = model.flow.root(tensor)
-    frozen = model.flow.nodes[root[0]].op == "Const" and root[0].endswith(
-        "gamma"
-    )
-    return frozen or bool(model.variables.behind(tensor))

@@ -5,6 +5,7 @@ from typing import Dict, FrozenSet, Iterable, Iterator, List, Set, Tuple
 from tensorflow.python.framework import tensor_util
 
 from tf2gan.migration.audit.nodes import ARGUMENT, START, Node, Tensor
+from tf2gan.migration.audit.order import run_order
 
 SWITCHES = {"Switch", "RefSwitch"}
 MERGES = {"Merge", "RefMerge"}
@@ -38,7 +39,7 @@ class Dataflow:
     """A flat graph, and the answers to what its tensors are and what awaits what."""
 
     def __init__(self, nodes: Dict[str, Node]) -> None:
-        """Takes the operations by name, as `nodes.flatten` gives them."""
+        """Takes the operations by name, as `flatten` gives them."""
         self.nodes = nodes
         self.consumers: Dict[str, List[Node]] = {name: [] for name in nodes}
         for node in nodes.values():
@@ -46,7 +47,7 @@ class Dataflow:
                 self.consumers[name].append(node)
         self._choices: Dict[str, FrozenSet[Choice]] = {}
         self._roots: Dict[Tensor, Tensor] = {}
-        self._components = list(self._strongly_connected())
+        self._components = run_order(nodes)
         self._note_choices()
 
     def forwarded(self, tensor: Tensor) -> List[Tensor]:
@@ -198,48 +199,6 @@ class Dataflow:
         if constant is None:
             return frozenset([(root, way)])
         return frozenset() if int(constant) == way else NEVER
-
-    def _strongly_connected(self) -> Iterator[List[str]]:
-        """Yields sets of operations that await each other, in the order they run.
-
-        Tarjan's algorithm, without recursion; all but loops are sets of one.
-        """
-        number: Dict[str, int] = {}
-        lowest: Dict[str, int] = {}
-        stack: List[str] = []
-        on_stack: Set[str] = set()
-        for first in self.nodes:
-            if first in number:
-                continue
-            path = [(first, iter(self.nodes[first].awaited()))]
-            number[first] = lowest[first] = len(number)
-            stack.append(first)
-            on_stack.add(first)
-            while path:
-                name, awaited = path[-1]
-                for other in awaited:
-                    if other not in number:
-                        number[other] = lowest[other] = len(number)
-                        stack.append(other)
-                        on_stack.add(other)
-                        path.append((other, iter(self.nodes[other].awaited())))
-                        break
-                    if other in on_stack:
-                        lowest[name] = min(lowest[name], number[other])
-                else:
-                    path.pop()
-                    if path:
-                        parent = path[-1][0]
-                        lowest[parent] = min(lowest[parent], lowest[name])
-                    if lowest[name] == number[name]:
-                        component = []
-                        while True:
-                            member = stack.pop()
-                            on_stack.discard(member)
-                            component.append(member)
-                            if member == name:
-                                break
-                        yield component
 
 
 def exclusive(one: FrozenSet[Choice], other: FrozenSet[Choice]) -> bool:

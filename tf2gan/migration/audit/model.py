@@ -3,7 +3,7 @@
 from typing import Dict, List, Optional, Set
 
 from tf2gan.migration.audit.dataflow import Dataflow
-from tf2gan.migration.audit.nodes import flatten
+from tf2gan.migration.audit.flatten import flatten
 from tf2gan.migration.audit.variables import Variables
 from tf2gan.migration.graphs import Graph
 

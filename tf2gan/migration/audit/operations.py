@@ -7,10 +7,10 @@ from tensorflow.core.framework import types_pb2
 from tensorflow.python.framework import op_def_registry
 
 from tf2gan.migration import kernels
-from tf2gan.migration.audit.checks import Subject
 from tf2gan.migration.audit.contrib_ops import CONTRIB_OPS
 from tf2gan.migration.audit.findings import Finding
 from tf2gan.migration.audit.nodes import START, Node
+from tf2gan.migration.audit.subject import Subject
 
 NO_GPU_KERNELS = (
     "GPU kernels were not looked up: this TensorFlow was built without them"
