@@ -167,6 +167,17 @@ def test_a_circle_of_operations_ends():
     assert [t.name for t in audit.train_ops] == ["step"]
 
 
+def test_attributes_of_the_wrong_kind_are_no_types():
+    node = _node("product", "MatMul")
+    node.attr["T"].shape.dim.add(size=3)
+    listed = _node("listed", "MatMul")
+    listed.attr["T"].list.shape.add()
+    definition = tf.GraphDef(node=[node, listed])
+    (finding,) = auditor.audit(graphs.Graph("strange", definition)).findings
+    assert finding.code == "no-tf2-kernel"
+    assert finding.operations == ("product", "listed")
+
+
 FUNCTIONS = {
     "absent": "has no function 'absent'",
     "number": "has no function 'number'",

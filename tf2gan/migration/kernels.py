@@ -84,15 +84,12 @@ def serving(
       node: a NodeDef, or anything with its `op` and `attr`.
       device: "GPU" or "CPU".
     """
-    for kind in (device, ANY_DEVICE):
-        fitting = [
-            kernel
-            for kernel in _registered(node.op)
-            if kernel.device_type == kind and _fits(kernel, node)
-        ]
-        if fitting:
-            return max(fitting, key=lambda kernel: kernel.priority)
-    return None
+    label = node.attr["_kernel"].s if "_kernel" in node.attr else b""
+    values = tuple(
+        (name, _values(_attribute(node, name)))
+        for name in _constrained(node.op)
+    )
+    return _chosen(node.op, label, values, device)
 
 
 def make_node(op: str, name: str, **dtypes: int) -> node_def_pb2.NodeDef:
@@ -171,17 +168,35 @@ def _registered(op):
     return list(kernels.get_registered_kernels_for_op(op).kernel)
 
 
-def _fits(kernel, node):
-    # A kernel with a label serves only nodes that ask for it.
-    label = node.attr["_kernel"].s if "_kernel" in node.attr else b""
-    return kernel.label.encode() == label and all(
-        _meets(_attribute(node, constraint.name), constraint.allowed_values)
+@functools.lru_cache(maxsize=None)
+def _constrained(op):
+    """Returns the names of the attributes on which a choice may depend."""
+    constraints = (c for kernel in _registered(op) for c in kernel.constraint)
+    return tuple(sorted({constraint.name for constraint in constraints}))
+
+
+@functools.lru_cache(maxsize=None)
+def _chosen(op, label, values, device):
+    for kind in (device, ANY_DEVICE):
+        fitting = [
+            kernel
+            for kernel in _registered(op)
+            if kernel.device_type == kind
+            # A kernel with a label serves only nodes that ask for it.
+            and kernel.label.encode() == label
+            and _allows(kernel, dict(values))
+        ]
+        if fitting:
+            return max(fitting, key=lambda kernel: kernel.priority)
+    return None
+
+
+def _allows(kernel, values):
+    return all(
+        values[constraint.name] is not None
+        and values[constraint.name] <= _values(constraint.allowed_values)
         for constraint in kernel.constraint
     )
-
-
-def _meets(attribute, allowed):
-    return attribute is not None and _values(attribute) <= _values(allowed)
 
 
 def _attribute(node, name):
@@ -196,9 +211,18 @@ def _attribute(node, name):
 
 
 def _values(attribute):
-    kind = attribute.WhichOneof("value")
+    """Returns the values of an attribute as a set; None if it has none."""
+    kind = attribute.WhichOneof("value") if attribute is not None else None
     if kind is None:
-        return {None}
+        return None
     if kind != "list":
-        return {getattr(attribute, kind)}
-    return {v for _, values in attribute.list.ListFields() for v in values}
+        return frozenset([_hashable(getattr(attribute, kind))])
+    return frozenset(
+        _hashable(value)
+        for _, values in attribute.list.ListFields()
+        for value in values
+    )
+
+
+def _hashable(value):
+    return value.SerializeToString() if hasattr(value, "ListFields") else value
