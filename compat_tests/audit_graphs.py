@@ -574,7 +574,8 @@ def observe(built, in_graph):
     run moves what is no weight: weights and inputs are zero, so that every batch's
     mean and variance is; all else starts at 1.
     """
-    with in_graph.as_default(), tf.Session(graph=in_graph) as session:
+    session = tf.Session(graph=in_graph, config=_as_written())
+    with in_graph.as_default(), session:
         tf.set_random_seed(1)
         variables = {v.op.name: v for v in tf.global_variables()}
         initializer = tf.global_variables_initializer()
@@ -599,6 +600,13 @@ def observe(built, in_graph):
                 "halved": _halved(session, variables, operation, in_graph),
             }
         return found
+
+
+def _as_written():
+    """Returns settings under which nothing is optimized: each graph runs briefly."""
+    config = tf.ConfigProto()
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    return config
 
 
 def _halved(session, variables, operation, in_graph):

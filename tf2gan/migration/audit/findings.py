@@ -47,8 +47,8 @@ KINDS: Dict[str, Kind] = {
     ),
     "foreign-update": Kind(
         WARNING,
-        "The train op moves averages of layers of which it trains nothing, so they "
-        "move more than once per iteration.",
+        "The train op moves averages of layers of which it trains nothing; if their "
+        "own train op does so too, they move twice per iteration.",
         "Give the train op the updates of its own network: "
         "`tf.get_collection(UPDATE_OPS, scope)`.",
     ),
