@@ -3,7 +3,7 @@
 `pytest -rP compat_tests/test_kernels.py` prints the operations and their kernels.
 """
 
-import kernels
+import kernel_walks
 import pytest
 import tensorflow as tf
 
@@ -12,6 +12,7 @@ from tf1gan import training as training1
 from tf2gan import losses as losses2
 from tf2gan import training as training2
 from tf2gan.common import specs
+from tf2gan.migration import kernels
 
 pytestmark = pytest.mark.skipif(
     not tf.test.is_built_with_gpu_support(),
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.skipif(
 SPEC = specs.get_spec("dcgan28")
 TRAINERS = {"tf1": training1.Trainer, "tf2": training2.Trainer}
 LOSSES = {"tf1": losses1, "tf2": losses2}
-WALKS = {"tf1": kernels.tf1_walk, "tf2": kernels.tf2_walk}
+WALKS = {"tf1": kernel_walks.tf1_walk, "tf2": kernel_walks.tf2_walk}
 
 # What has no GPU kernel, and why it need not. Each entry must be needed.
 WITHOUT_KERNEL = {
@@ -131,9 +132,9 @@ def _plant(monkeypatch, losses, plant, branch):
 def test_what_a_step_does_not_need_is_not_walked():
     """The summaries, which are texts, are in the same graph, but in no step."""
     trainer = training1.Trainer(SPEC)
-    summaries = kernels.graph_walk(trainer.graph, [trainer._summaries.op])
+    summaries = kernel_walks.graph_walk(trainer.graph, [trainer._summaries.op])
     assert ("ScalarSummary", "T=float32") in kernels.unserved(summaries)
-    walked = {row.op for row in kernels.tf1_walk(trainer)}
+    walked = {row.op for row in kernel_walks.tf1_walk(trainer)}
     assert "ScalarSummary" not in walked
     assert {"If", "Switch", "Merge", "_Arg", "_Retval"} <= walked
 

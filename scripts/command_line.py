@@ -26,9 +26,9 @@ def run(main: Callable[..., Optional[int]]) -> None:
     """Parses the flags, calls `main` and exits with its status, or 0 for None.
 
     `main` takes as many arguments that are no flags as its signature says. An error
-    that the user can mend is one line on stderr and status 1, a flag that cannot be
-    parsed, or an `absl.flags.Error` from `main`, status 2, a run ended by a signal
-    128 plus its number.
+    that the user can mend is one line on stderr and status 1, or its attribute
+    `status`; a flag that cannot be parsed, or an `absl.flags.Error` from `main`, is
+    status 2, a run ended by a signal 128 plus its number.
     """
     app.run(
         lambda arguments: sys.exit(_status(main, arguments[1:])),
@@ -87,7 +87,7 @@ def _status(main, arguments):
         if FLAGS.debug:
             traceback.print_exc()
         _print_error(error)
-        return STATUS_ERROR
+        return getattr(error, "status", STATUS_ERROR)
 
 
 def _print_usage(error):
