@@ -1,0 +1,466 @@
+"""The pairing of a checkpoint's variables with those of Keras models, as a file.
+
+A map is JSON, to be read, edited and read again:
+
+    {"version": 1,
+     "variables": [{"tf1": "d_h0_conv/w", "keras": "discriminator/conv2d/kernel",
+                    "shape": [5, 5, 1, 8], "dtype": "float32", "reason": "..."}],
+     "assumed": [{"keras": "discriminator/bn/moving_mean", "value": 0.0}],
+     "unused": ["..."], "unpaired": [{"keras": "...", "candidates": ["..."]}],
+     "optimizers": [...]}
+
+An entry of `variables` may have `"transpose": [1, 0]` and then `"reshape": [...]`,
+applied in this order on the way to Keras, and undone on the way back. A map with
+anything in `unpaired` is not carried out: move each into `variables` or `assumed`.
+Names are looked up in the checkpoint and in the models; none becomes a path.
+"""
+
+import dataclasses
+import json
+import os
+from typing import List, Mapping, Optional, Tuple
+
+import numpy as np
+
+from tf2gan.common.errors import UserError
+from tf2gan.migration.keras_models import KerasVariable
+from tf2gan.migration.tf1_checkpoint import Variable
+
+_VERSION = 1
+_LARGEST_FILE = 1 << 24
+_MOST_AXES = 32
+_MOST_STEPS = 2**53
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """One variable on both sides.
+
+    Attributes:
+      tf1: name in the checkpoint.
+      keras: key in the models.
+      shape: in the checkpoint.
+      dtype: in the checkpoint.
+      reason: why they are a pair.
+      transpose: order of axes, to be applied first, or None.
+      reshape: the shape in Keras, to be given afterwards, or None.
+    """
+
+    tf1: str
+    keras: str
+    shape: Tuple[int, ...]
+    dtype: str
+    reason: str = "by hand"
+    transpose: Optional[Tuple[int, ...]] = None
+    reshape: Optional[Tuple[int, ...]] = None
+
+    def to_keras(self, value: np.ndarray) -> np.ndarray:
+        """Returns the value as Keras holds it."""
+        if self.transpose is not None:
+            value = np.transpose(value, self.transpose)
+        return value if self.reshape is None else value.reshape(self.reshape)
+
+    def to_tf1(self, value: np.ndarray) -> np.ndarray:
+        """Returns the value as the checkpoint holds it."""
+        if self.transpose is None:
+            return value.reshape(self.shape)
+        moved = [self.shape[axis] for axis in self.transpose]
+        return value.reshape(moved).transpose(np.argsort(self.transpose))
+
+
+@dataclasses.dataclass(frozen=True)
+class Assumed:
+    """A variable of Keras that the checkpoint does not have, and its value."""
+
+    keras: str
+    value: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Unpaired:
+    """A variable of Keras without a partner, and the candidates, if any."""
+
+    keras: str
+    candidates: Tuple[str, ...] = ()
+    why: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class SlotPair:
+    """A slot on both sides.
+
+    Attributes:
+      tf1: name of the slot in the checkpoint.
+      of: name of its variable there.
+      slot: what it is: "m" and "v" of Adam, "rms", "mg" and "momentum" of
+        RMSProp, "momentum" of Momentum.
+    """
+
+    tf1: str
+    of: str
+    slot: str
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerPair:
+    """An optimizer on both sides.
+
+    Attributes:
+      model: the Keras model whose optimizer it is.
+      family: "Adam", "RMSProp" or "Momentum".
+      slots: of every variable that it trains.
+      steps: how many it has done; None if the checkpoint does not say.
+      beta1_power: name of Adam's power of beta1, or None.
+      beta2_power: the same of beta2.
+      global_step: name of the step counter that agrees, or None.
+      step_dtype: its type.
+      reason: how the steps were found.
+    """
+
+    model: str
+    family: str
+    slots: Tuple[SlotPair, ...]
+    steps: Optional[int] = None
+    beta1_power: Optional[str] = None
+    beta2_power: Optional[str] = None
+    global_step: Optional[str] = None
+    step_dtype: str = "int64"
+    reason: str = "by hand"
+
+
+@dataclasses.dataclass(frozen=True)
+class VariableMap:
+    """Everything that a conversion does, and what it leaves."""
+
+    pairs: Tuple[Pair, ...]
+    assumed: Tuple[Assumed, ...] = ()
+    unused: Tuple[str, ...] = ()
+    unpaired: Tuple[Unpaired, ...] = ()
+    optimizers: Tuple[OptimizerPair, ...] = ()
+
+    def table(self) -> str:
+        """Returns the map as a table, a line per variable."""
+        rows = [(p.tf1, p.keras, _form(p), p.reason) for p in self.pairs]
+        rows += [
+            ("(assumed)", a.keras, f"= {a.value:g}", "not in the checkpoint")
+            for a in self.assumed
+        ]
+        rows += [(n, "(unused)", "", "") for n in self.unused]
+        rows += [
+            (", ".join(u.candidates) or "(none)", u.keras, "REFUSED", u.why)
+            for u in self.unpaired
+        ]
+        head = ("TF1", "Keras", "shape", "reason")
+        return "\n".join(_columns([head, *rows]))
+
+
+def _form(pair):
+    form = "x".join(map(str, pair.shape)) or "scalar"
+    if pair.transpose is not None:
+        form += f" transpose {list(pair.transpose)}"
+    if pair.reshape is not None:
+        form += f" reshape {list(pair.reshape)}"
+    return form
+
+
+def _columns(rows):
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths)]
+        yield "  ".join(cells).rstrip()
+
+
+def write_map(path: str, variable_map: VariableMap, overwrite: bool) -> None:
+    """Writes a map as JSON, whole or not at all.
+
+    Raises:
+      UserError: if the file is there and `overwrite` is false, or it cannot be
+        written.
+    """
+    if os.path.exists(path) and not overwrite:
+        raise UserError(
+            f"--write_map='{path}' is there already; name another file, or add "
+            "--overwrite"
+        )
+    part = path + ".part"
+    try:
+        with open(part, "w") as file:
+            file.write(dump(variable_map))
+        os.replace(part, path)
+    except OSError as error:
+        raise UserError(
+            f"cannot write --write_map='{path}': {error.strerror}"
+        ) from error
+
+
+def dump(variable_map: VariableMap) -> str:
+    """Returns the map as JSON, an entry per line."""
+    content = dataclasses.asdict(variable_map)
+    content["variables"] = content.pop("pairs")
+    lines = [f' "version": {_VERSION}']
+    for key in ("variables", "assumed", "unused", "unpaired", "optimizers"):
+        entries = [_lean(entry) for entry in content[key]]
+        text = ",\n  ".join(json.dumps(entry) for entry in entries)
+        lines.append(f' "{key}": [\n  {text}\n ]' if text else f' "{key}": []')
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _lean(entry):
+    if isinstance(entry, str):
+        return entry
+    return {k: v for k, v in entry.items() if v is not None and v != ""}
+
+
+def read_map(path: str) -> VariableMap:
+    """Reads a map.
+
+    Raises:
+      UserError: if the file is no map; one line says where and why.
+    """
+    try:
+        if os.path.getsize(path) > _LARGEST_FILE:
+            raise ValueError("it is too large for a map")
+        with open(path, encoding="utf-8") as file:
+            content = json.load(file, object_pairs_hook=_no_doubles)
+        return _parse(content)
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise UserError(
+            f"cannot use the map --map='{path}': {str(error)[:300]}"
+        ) from error
+
+
+def _no_doubles(pairs):
+    keys = [key for key, _ in pairs]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise ValueError(f"an entry has '{key:.40}' twice")
+    return dict(pairs)
+
+
+def _parse(content):
+    if not isinstance(content, dict) or content.get("version") != _VERSION:
+        raise ValueError(f'it is no map of "version": {_VERSION}')
+    parsers = {
+        "variables": ("pairs", lambda e: _entry(Pair, e)),
+        "assumed": ("assumed", lambda e: _entry(Assumed, e)),
+        "unused": ("unused", lambda e: _typed("unused", e, str)),
+        "unpaired": ("unpaired", lambda e: _entry(Unpaired, e)),
+        "optimizers": ("optimizers", _optimizer),
+    }
+    unknown = set(content) - set(parsers) - {"version"}
+    if unknown:
+        raise ValueError(f"it has an unknown part '{min(unknown):.40}'")
+    fields = {"pairs": ()}
+    for key, (field, parser) in parsers.items():
+        entries = _typed(key, content.get(key, []), list)
+        fields[field] = tuple(parser(entry) for entry in entries)
+    return VariableMap(**fields)
+
+
+def _optimizer(entry):
+    entry = dict(_typed("an optimizer", entry, dict))
+    slots = _typed("slots", entry.get("slots", []), list)
+    entry["slots"] = tuple(_entry(SlotPair, slot) for slot in slots)
+    return _entry(OptimizerPair, entry)
+
+
+_KINDS = {
+    "shape": "numbers",
+    "transpose": "numbers",
+    "reshape": "numbers",
+    "candidates": "strings",
+    "value": (int, float),
+    "steps": int,
+    "slots": tuple,
+}
+
+
+def _entry(kind, entry):
+    """Makes a dataclass of a JSON object, having looked at every field."""
+    name = kind.__name__
+    entry = dict(_typed(f"an entry for {name}", entry, dict))
+    known = {field.name: field for field in dataclasses.fields(kind)}
+    for key, value in entry.items():
+        if key not in known:
+            raise ValueError(f"an entry has the unknown field '{key:.40}'")
+        if value is not None:
+            entry[key] = _field(key, value)
+    for key, field in known.items():
+        if key not in entry and field.default is dataclasses.MISSING:
+            raise ValueError(
+                f"the entry {json.dumps(entry)[:120]} has no '{key}'"
+            )
+    return kind(**entry)
+
+
+def _field(key, value):
+    kind = _KINDS.get(key, str)
+    if kind == "strings":
+        return tuple(_typed(key, v, str) for v in _typed(key, value, list))
+    if kind != "numbers":
+        return _in_range(key, _typed(key, value, kind))
+    numbers = tuple(_typed(key, v, int) for v in _typed(key, value, list))
+    if len(numbers) > _MOST_AXES or any(n < 0 or n > 2**40 for n in numbers):
+        raise ValueError(f"'{key}' is {str(value)[:60]}")
+    return numbers
+
+
+def _in_range(key, value):
+    if key == "steps" and not 0 <= value < _MOST_STEPS:
+        raise ValueError(f"'steps' is {str(value)[:40]}")
+    if key == "value" and not abs(value) < np.inf:
+        raise ValueError(f"'value' is {str(value)[:40]}")
+    return value
+
+
+def _typed(key, value, kind):
+    if isinstance(value, bool) or not isinstance(value, kind):
+        raise ValueError(f"'{key}' is {json.dumps(value, default=str)[:60]}")
+    return value
+
+
+def check(
+    variable_map: VariableMap,
+    tf1: Optional[Mapping[str, Variable]],
+    keras: List[KerasVariable],
+) -> None:
+    """Raises `UserError` unless a map can be carried out.
+
+    Args:
+      variable_map: of anybody.
+      tf1: all variables of the checkpoint; None if it is yet to be written.
+      keras: the variables of the models.
+    """
+    by_key = {variable.key: variable for variable in keras}
+    _check_names(variable_map, tf1, by_key)
+    for pair in variable_map.pairs:
+        _check_pair(pair, tf1, by_key[pair.keras])
+    for optimizer in variable_map.optimizers:
+        _check_optimizer(optimizer, variable_map, tf1, by_key)
+
+
+def _check_names(variable_map, tf1, by_key):
+    pairs, assumed = variable_map.pairs, variable_map.assumed
+    used_tf1 = [pair.tf1 for pair in pairs] + list(variable_map.unused)
+    used_keras = [pair.keras for pair in pairs] + [a.keras for a in assumed]
+    for side, used, known in (
+        ("checkpoint", used_tf1, tf1),
+        ("models", used_keras, by_key),
+    ):
+        seen = set()
+        for name in used:
+            if known is not None and name not in known:
+                raise UserError(
+                    f"the map names {name!r:.120}, not in the {side}"
+                )
+            if name in seen:
+                raise UserError(f"the map names {name!r:.120} twice")
+            seen.add(name)
+    left = [u.keras for u in variable_map.unpaired]
+    left += sorted(set(by_key) - set(used_keras) - set(left))
+    if left:
+        raise UserError(_refusal(variable_map, left))
+
+
+def _refusal(variable_map, left):
+    whys = {u.keras: u for u in variable_map.unpaired}
+    lines = []
+    for key in left[:5]:
+        found = whys.get(key)
+        why = found.why if found and found.why else "not in the map"
+        among = ", ".join(found.candidates[:6]) if found else ""
+        lines.append(f"{key} ({why}{': ' + among if among else ''})")
+    more = f" and {len(left) - 5} more" if len(left) > 5 else ""
+    return (
+        f"{len(left)} variables of the models have no partner: "
+        f"{'; '.join(lines)}{more}; write the map with --write_map=FILE, "
+        "complete it, and give it back with --map=FILE"
+    )
+
+
+def _check_pair(pair, tf1, variable):
+    dtype = _dtype(pair)
+    if tf1 is not None:
+        found = tf1[pair.tf1]
+        if found.shape != pair.shape or found.dtype != dtype:
+            raise UserError(
+                f"the map says that '{pair.tf1}' is {pair.dtype} "
+                f"{list(pair.shape)}, in the checkpoint it is {found.dtype} "
+                f"{list(found.shape)}"
+            )
+    if not np.can_cast(dtype, variable.dtype, "safe"):
+        raise UserError(
+            f"'{pair.tf1}' is {dtype}, '{pair.keras}' is {variable.dtype}: digits "
+            f"would be lost; build the model with "
+            f"keras.config.set_floatx('{dtype}')"
+        )
+    shape = _shape_in_keras(pair)
+    if shape != variable.shape:
+        raise UserError(
+            f"'{pair.tf1}' comes as {list(shape)}, but '{pair.keras}' is "
+            f"{list(variable.shape)}; nothing is transposed or reshaped unless "
+            "the map's entry says so"
+        )
+
+
+def _dtype(pair):
+    try:
+        return np.dtype(pair.dtype)
+    except TypeError as error:
+        raise UserError(
+            f"the map says that '{pair.tf1}' is of type '{pair.dtype:.40}'"
+        ) from error
+
+
+def _shape_in_keras(pair):
+    shape = pair.shape
+    if pair.transpose is not None:
+        if sorted(pair.transpose) != list(range(len(shape))):
+            raise UserError(
+                f"the map transposes '{pair.tf1}' {list(shape)} by "
+                f"{list(pair.transpose)}, which is no order of its axes"
+            )
+        shape = tuple(shape[axis] for axis in pair.transpose)
+    if pair.reshape is not None:
+        if _count(shape) != _count(pair.reshape):
+            raise UserError(
+                f"the map reshapes '{pair.tf1}' {list(shape)} to "
+                f"{list(pair.reshape)}, which holds another number of elements"
+            )
+        shape = pair.reshape
+    return tuple(shape)
+
+
+def _count(shape):
+    count = 1
+    for size in shape:
+        count *= size
+    return count
+
+
+def _check_optimizer(optimizer, variable_map, tf1, by_key):
+    shapes = {pair.tf1: pair.shape for pair in variable_map.pairs}
+    models = {variable.model for variable in by_key.values()}
+    if optimizer.model not in models:
+        raise UserError(f"the map has an optimizer of '{optimizer.model:.60}'")
+    scalars = (
+        optimizer.beta1_power,
+        optimizer.beta2_power,
+        optimizer.global_step,
+    )
+    named = {name: () for name in scalars if name is not None}
+    for slot in optimizer.slots:
+        if slot.of not in shapes:
+            raise UserError(
+                f"the map has the slot '{slot.tf1:.100}' of '{slot.of:.100}', "
+                "which it pairs with nothing"
+            )
+        if slot.tf1 in named:
+            raise UserError(f"the map names '{slot.tf1:.100}' twice")
+        named[slot.tf1] = shapes[slot.of]
+    for name, shape in named.items():
+        if tf1 is not None and (name not in tf1 or tf1[name].shape != shape):
+            raise UserError(
+                f"the map names '{name:.100}' of shape {list(shape)}, not in the "
+                "checkpoint"
+            )
