@@ -408,7 +408,9 @@ def make(build, folder):
         }
         for step in case.steps:
             session.run(step, {**feed, case.is_training: True})
-        saver = tf.train.Saver(case.saved, **case.options)
+        saver = tf.train.Saver(
+            case.saved, save_relative_paths=True, **case.options
+        )
         path = saver.save(
             session, folder + "/model.ckpt", write_meta_graph=False
         )

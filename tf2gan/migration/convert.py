@@ -295,6 +295,10 @@ def restore(models: Dict[str, keras.Model], path: str) -> None:
         ) from error
 
 
+def _owner(pair, name):
+    return next(slot.of for slot in pair.slots if slot.tf1 == name)
+
+
 def to_tf1(
     models: Dict[str, keras.Model],
     mapping: VariableMap,
@@ -315,15 +319,17 @@ def to_tf1(
     by_key: Dict[str, KerasVariable] = {v.key: v.variable for v in known}
     values = base.read_all() if base else {}
     for pair in mapping.pairs:
-        value = pair.to_tf1(np.asarray(by_key[pair.keras]))
+        value = pair.to_tf1(by_key[pair.keras].numpy())
         values[pair.tf1] = value.astype(pair.dtype)
     targets = _targets(models)
     for pair in mapping.optimizers:
         if pair.model not in targets:
             raise UserError(_not_compiled(pair.model))
-        values.update(
-            optimizer_state.dump(
-                pair, targets[pair.model], _by_tf1(mapping, by_key)
-            )
-        )
+        by_tf1 = _by_tf1(mapping, by_key)
+        state = optimizer_state.dump(pair, targets[pair.model], by_tf1)
+        kept = {n: v for n, v in state.items() if v is not None}
+        lost = [n for n, v in state.items() if v is None and n not in values]
+        # What Keras does not keep, as RMSprop its unused momentum, is zero.
+        zeros = {n: np.zeros_like(values[_owner(pair, n)]) for n in lost}
+        values = {**values, **kept, **zeros}
     return values

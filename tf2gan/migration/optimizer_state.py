@@ -328,15 +328,22 @@ def load(pair: OptimizerPair, of: Target, variables, read) -> None:
         of.optimizer.beta2_power.assign(read(pair.beta2_power))
 
 
-def dump(pair: OptimizerPair, of: Target, variables) -> Dict[str, np.ndarray]:
-    """Returns the state of an optimizer of Keras by names in TF1."""
+def dump(
+    pair: OptimizerPair, of: Target, variables
+) -> Dict[str, Optional[np.ndarray]]:
+    """Returns the state of an optimizer of Keras by names in TF1.
+
+    What the optimizer does not keep is None.
+    """
     values = {}
     for slot in pair.slots:
         mapped, variable = variables[slot.of]
         held = of.slot(slot.slot, variable)
-        value = np.zeros(variable.shape) if held is None else np.asarray(held)
+        if held is None:
+            values[slot.tf1] = None
+            continue
         factor = of.scale.get(slot.slot, 1.0)
-        value = value if factor == 1.0 else value / factor
+        value = held.numpy() if factor == 1.0 else held.numpy() / factor
         values[slot.tf1] = mapped.to_tf1(value).astype(mapped.dtype)
     steps = int(of.optimizer.iterations.numpy())
     if pair.global_step is not None:

@@ -219,6 +219,10 @@ def _write_tf2(source, part, inner):
     trainer = trainer_of(source)
     os.makedirs(inner)
     Checkpointer(trainer, inner).save(source.step)
+    _save_models(trainer, part)
+
+
+def _save_models(trainer, part):
     for network in (trainer.generator, trainer.discriminator):
         network.save(os.path.join(part, network.name + ".keras"))
         network.save_weights(os.path.join(part, network.name + ".weights.h5"))

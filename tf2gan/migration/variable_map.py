@@ -392,7 +392,7 @@ def _check_pair(pair, tf1, variable):
         raise UserError(
             f"'{pair.tf1}' is {dtype}, '{pair.keras}' is {variable.dtype}: digits "
             f"would be lost; build the model with "
-            f"keras.config.set_floatx('{dtype}')"
+            f"keras.config.set_dtype_policy('{dtype}')"
         )
     shape = _shape_in_keras(pair)
     if shape != variable.shape:
