@@ -5,6 +5,8 @@ python scripts/convert_checkpoint.py --checkpoint=logs/model.ckpt-9000 \
     --keras_model=my_models.py:networks --output_dir=converted --verify
 """
 
+import os
+
 import command_line
 from absl import flags
 
@@ -102,6 +104,16 @@ def _check_flags():
     if FLAGS.model and FLAGS.keras_model:
         raise UserError("--model and --keras_model exclude each other")
     back = FLAGS.to == "tf1" and FLAGS.keras_model
+    if FLAGS.keras_model is None and (FLAGS.map or FLAGS.write_map):
+        raise UserError(
+            "--map and --write_map are for --keras_model; the variables of a model "
+            "of this package have the same names on both sides"
+        )
+    if back and FLAGS.verify:
+        raise UserError(
+            "--verify runs TF1's graph, which --to=tf1 --keras_model does not have; "
+            "convert the result to TF2 with --verify, its .meta file beside it"
+        )
     if FLAGS.checkpoint is None and not back:
         raise UserError("--checkpoint is missing; name a checkpoint or a run")
     if back and FLAGS.map is None:
@@ -130,13 +142,39 @@ def _convert_registry():
 
 
 def _verify_registry(source, path):
-    import registry_outputs
+    import tf1gan.checkpoint
+    import tf1gan.training
+    import tf2gan.checkpoint
+    import tf2gan.training
 
     paths = {"tf1": path, "tf2": path, source.framework: source.path}
-    reference, candidate = registry_outputs.both_sides(
-        source, paths["tf1"], paths["tf2"], FLAGS.seed
+    found = []
+    for name, side in (("tf1", tf1gan), ("tf2", tf2gan)):
+        trainer = side.training.Trainer(source.spec, dtype=source.dtype)
+        folder = os.path.dirname(paths[name])
+        side.checkpoint.Checkpointer(trainer, folder).restore(paths[name])
+        found.append(_outputs(trainer, source))
+    from tf2gan.migration import verify
+
+    _finish(verify.report(verify.compare(*found), FLAGS.tolerance))
+
+
+def _outputs(trainer, source):
+    """Returns what a twin computes of seeded images and latents, by name."""
+    from tf2gan.migration.verify import BATCH_SIZE, seeded
+
+    shapes = {
+        "images": [BATCH_SIZE, *source.spec.image_shape],
+        "latent": [BATCH_SIZE, source.spec.latent_size],
+    }
+    images, latent = (
+        seeded(shape, source.dtype, FLAGS.seed, name)
+        for name, shape in shapes.items()
     )
-    _report(reference, candidate)
+    loss_d, loss_g = trainer.evaluate(images, latent)
+    outputs = {"generate": trainer.generate(latent)}
+    outputs.update(trainer.activations(images, latent))
+    return dict(outputs, loss_D=loss_d, loss_G=loss_g)
 
 
 def _convert_to_keras():
@@ -200,13 +238,6 @@ def _verify_graph(checkpoint, models, mapping):
         _pairs("outputs"),
         FLAGS.seed,
     )
-    _finish(verify.report(rows, FLAGS.tolerance))
-
-
-def _report(reference, candidate):
-    from tf2gan.migration import verify
-
-    rows = verify.compare(reference, candidate)
     _finish(verify.report(rows, FLAGS.tolerance))
 
 
