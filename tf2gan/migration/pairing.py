@@ -205,39 +205,62 @@ class _Matcher:
     def _by_order(self):
         """Pairs by TF1's numbers under the one order of the models that fits."""
         found = []
-        models = self._models[:_MOST_MODELS]
-        for order in itertools.permutations(models):
-            keras = [v for model in order for v in self._left_keras(model)]
+        for order in itertools.permutations(self._models[:_MOST_MODELS]):
+            keras = [v for m in order for v in self._keras if v.model == m]
             couples = self._ordered(keras)
             if couples is not None:
                 found.append(couples)
         if not found:
             return
         for tf1, keras, reason in found[0]:
-            if all((tf1, keras, reason) in couples for couples in found[1:]):
+            agreed = all((tf1, keras, reason) in other for other in found[1:])
+            if agreed and tf1 not in self._of:
                 self._pair(tf1, keras, reason)
 
     def _ordered(self, keras) -> Optional[List]:
-        """Returns pairs if every series of one template fits, else None."""
-        series = collections.defaultdict(list)
-        hints = any(_is_transposed(v.name) for v in self._left_tf1())
-        for variable in self._left_tf1():
-            series[_kind_in_tf1(variable, hints)].append(variable)
+        """Returns the pairs of all series that fit.
+
+        None if one does not fit and there are several models, whose order is then
+        another. What was paired before must agree: numbers that contradict one
+        shape say nothing about the others.
+        """
+        hints = any(_is_transposed(name) for name in self._tf1)
+        kinds = collections.defaultdict(lambda: collections.defaultdict(list))
+        for variable in self._tf1.values():
+            template = names.parse(variable.name).template
+            kinds[_kind_in_tf1(variable, hints)][template].append(variable)
         couples = []
-        for kind, members in series.items():
-            like = [v for v in keras if _is_kind(v, kind, hints)]
-            if not _is_one_series(members) or len(members) != len(like):
+        for kind, templates in kinds.items():
+            unfinished = [
+                members
+                for members in templates.values()
+                if any(m.name not in self._of for m in members)
+            ]
+            if len(unfinished) != 1 or not _is_one_series(unfinished[0]):
                 continue
-            if [m.shape for m in members] != [v.shape for v in like]:
-                if len(self._models) > 1:
-                    return None
+            like = self._like(kind, hints, keras, unfinished[0])
+            if len(like) != len(unfinished[0]):
                 continue
-            for number, couple in enumerate(zip(members, like), 1):
-                reason = f"number {number} of {len(members)} in order"
-                if len(members) == 1:
-                    reason = "the only one of its kind"
-                couples.append((couple[0].name, couple[1], reason))
+            pairs = list(zip(unfinished[0], like))
+            if all(self._agree(*pair) for pair in pairs):
+                couples += _numbered(pairs)
+            elif len(self._models) > 1:
+                return None
         return couples
+
+    def _like(self, kind, hints, keras, members):
+        """Returns what a series may be in Keras: its kind, not paired elsewhere."""
+        own = {self._of[m.name].key for m in members if m.name in self._of}
+        return [
+            v
+            for v in keras
+            if _is_kind(v, kind, hints)
+            and (v.key not in self._pairs or v.key in own)
+        ]
+
+    def _agree(self, member, keras):
+        paired = self._of.get(member.name, keras)
+        return member.shape == keras.shape and paired.key == keras.key
 
     def _by_layer(self):
         """Pairs a bias with that of the layer whose kernel is paired, and so on."""
@@ -321,6 +344,15 @@ def _after_scope(name, model):
         if names.network(part, [model]):
             return "/".join(parts[number + 1 :])
     return name
+
+
+def _numbered(pairs):
+    if len(pairs) == 1:
+        return [(pairs[0][0].name, pairs[0][1], "the only one of its kind")]
+    return [
+        (member.name, keras, f"number {number} of {len(pairs)} in order")
+        for number, (member, keras) in enumerate(pairs, 1)
+    ]
 
 
 def _is_transposed(name):

@@ -80,6 +80,11 @@ def read(path: str, model: Optional[str], framework: str) -> Source:
     run_dir = _run_dir(checkpoint.path)
     config = _config(run_dir, framework)
     model = model or (config and config["model"])
+    if config and model != config["model"]:
+        raise UserError(
+            f"the run in '{run_dir}' is of the model {config['model']}, not of "
+            f"--model={model}"
+        )
     if not model:
         raise UserError(
             f"'{path}' belongs to no run that says of which model it is; add "
