@@ -18,7 +18,15 @@ import pytest
 import tensorflow as tf
 
 from tf2gan.common.errors import UserError
-from tf2gan.migration import convert, keras_models, slots, variable_map, verify
+from tf2gan.migration import (
+    convert,
+    keras_models,
+    map_file,
+    meta_graph,
+    slots,
+    tf1_checkpoint,
+    verify,
+)
 from tf2gan.migration.tf1_checkpoint import Tf1Checkpoint
 
 FOREIGN = Path(__file__).parent / "foreign"
@@ -288,7 +296,7 @@ def test_the_slots_and_steps_of_adam_are_carried_over(case, prefixes, steps):
                 slots_in_keras(model.optimizer, slot),
                 slots_in_tf1(values, name, ending, prefix),
             )
-        assert int(model.optimizer.iterations) == steps[name]
+        assert int(model.optimizer.iterations.numpy()) == steps[name]
 
 
 def test_the_slots_of_rmsprop_are_carried_over():
@@ -347,19 +355,52 @@ def test_another_beta1_than_tf1s_is_refused():
     refused("layers_scoped", "layers_adam_9", "beta1=0.9", "beta1=0.5 fits")
 
 
-def without_steps(tmp_path):
-    """Writes layers_scoped as a Saver without the global steps would."""
-    from tf2gan.migration import tf1_checkpoint
-
-    values = {n: v for n, v in raw("layers_scoped").items() if "step" not in n}
+def written(tmp_path, change):
+    """Writes a variation of layers_scoped as another Saver would."""
+    values = raw("layers_scoped")
+    change(values)
     tf1_checkpoint.write(str(tmp_path / "model"), values)
     return Tf1Checkpoint(str(tmp_path / "model"))
 
 
-def test_powers_that_could_be_either_optimizers_are_refused(tmp_path):
+def without_steps(values):
+    values.pop("D_global_step")
+    values.pop("G_global_step")
+
+
+def one_step_of_nobody(values):
+    without_steps(values)
+    values["global_step"] = np.int64(6)  # as many as the discriminator's
+
+
+def powers_shared(values):
+    values.pop("beta1_power_1")
+    values.pop("beta2_power_1")
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (without_steps, r"cannot tell which powers .*power \(6 steps\)"),
+        (one_step_of_nobody, "cannot tell which powers of beta belong"),
+        (powers_shared, "shares its powers of beta with that of another model"),
+    ],
+)
+def test_powers_without_evidence_are_refused(change, message, tmp_path):
     models = {m.name: m for m in foreign_models.layers_adam()}
-    with pytest.raises(UserError, match="cannot tell which powers of beta"):
-        convert.Conversion(without_steps(tmp_path), models, convert.Options())
+    checkpoint = written(tmp_path, change)
+    with pytest.raises(UserError, match=message):
+        convert.Conversion(checkpoint, models, convert.Options())
+
+
+def test_a_step_that_disagrees_is_noted(tmp_path):
+    """One step for both networks counts twice per iteration."""
+    checkpoint = written(
+        tmp_path, lambda values: values.update(global_step=np.int64(9))
+    )
+    models = {m.name: m for m in foreign_models.layers_adam()}
+    notes = convert.Conversion(checkpoint, models, convert.Options()).notes
+    assert any("global_step is 9, but the optimizers" in note for note in notes)
 
 
 def test_slots_are_told_from_weights_by_name_and_shape():
@@ -414,7 +455,7 @@ def test_a_power_of_another_beta_has_no_step_count():
 def test_a_map_that_was_edited_decides(tmp_path):
     proposed = conversion("raw_ambiguous", "raw_ambiguous").map
     path = tmp_path / "map.json"
-    variable_map.write_map(str(path), proposed, overwrite=False)
+    map_file.write_map(str(path), proposed, overwrite=False)
     content = json.loads(path.read_text())
     for entry, name in zip(content.pop("unpaired"), ("early", "late")):
         content["variables"].append(
@@ -426,7 +467,7 @@ def test_a_map_that_was_edited_decides(tmp_path):
             }
         )
     path.write_text(json.dumps(content))
-    given = variable_map.read_map(str(path))
+    given = map_file.read_map(str(path))
     converted = conversion("raw_ambiguous", "raw_ambiguous", given)
     # The models are made anew: their automatic names have moved on.
     assert set(given.unpaired) == set()
@@ -453,7 +494,7 @@ def edited(tmp_path, *entries, **more):
     path = tmp_path / "map.json"
     content = {"version": 1, "variables": list(entries), **more}
     path.write_text(json.dumps(content))
-    return variable_map.read_map(str(path))
+    return map_file.read_map(str(path))
 
 
 FIRST = pair("generator/early", "generator/one/kernel")
@@ -549,7 +590,7 @@ def test_there_and_back_every_variable_is_the_same_to_the_bit(
     case, models, tmp_path
 ):
     converted = converted_folder(case, models, tmp_path)
-    given = variable_map.read_map(str(tmp_path / "converted" / "map.json"))
+    given = map_file.read_map(str(tmp_path / "converted" / "map.json"))
     for model in converted.models.values():  # what is read back must matter
         for variable in model.weights + model.optimizer.variables:
             variable.assign(np.ones(variable.shape))
@@ -669,7 +710,7 @@ def hostile_meta(tmp_path, operation):
     """A copy of raw_scoped whose generator also does something else."""
     shutil.copytree(FOREIGN / "raw_scoped", tmp_path / "hostile")
     path = tmp_path / "hostile" / "model.ckpt.meta"
-    meta = verify.read_meta(str(path))
+    meta = meta_graph.read_meta(str(path))
     with tf.Graph().as_default() as graph:
         operation(str(tmp_path / "written"))
         added = graph.as_graph_def().node
@@ -750,8 +791,6 @@ print("restored", len(tf.global_variables()))
 
 @needs_tf115
 def test_the_saver_of_115_restores_what_comes_back(tmp_path):
-    from tf2gan.migration import tf1_checkpoint
-
     converted = conversion("layers_scoped", "layers_adam")
     converted.load()
     back = convert.to_tf1(converted.models, converted.map)

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from tf2gan.common.errors import UserError
-from tf2gan.migration import convert, table_file, variable_map, verify
+from tf2gan.migration import convert, map_file, meta_graph, table_file, verify
 from tf2gan.migration.tf1_checkpoint import Tf1Checkpoint, write
 
 TEN_GIGABYTES = 10 * 2**30
@@ -311,7 +311,7 @@ def map_refused(tmp_path, content, *messages):
         content if isinstance(content, bytes) else content.encode()
     )
     with pytest.raises(UserError) as error:
-        variable_map.read_map(str(path))
+        map_file.read_map(str(path))
     text = str(error.value)
     assert "\n" not in text and len(text) < 500
     for message in ("map.json", *messages):
@@ -365,7 +365,7 @@ def test_a_map_of_ten_gigabytes(tmp_path):
     path.touch()
     os.truncate(path, TEN_GIGABYTES)
     with pytest.raises(UserError, match="too large for a map"):
-        variable_map.read_map(str(path))
+        map_file.read_map(str(path))
 
 
 # Graphs and inputs.
@@ -383,7 +383,7 @@ def test_a_graph_that_is_none(content, message, tmp_path):
     path = tmp_path / "model.meta"
     path.write_bytes(content)
     with pytest.raises(UserError, match=message):
-        verify.read_meta(str(path))
+        meta_graph.read_meta(str(path))
 
 
 def test_a_graph_of_ten_gigabytes(tmp_path):
@@ -391,7 +391,7 @@ def test_a_graph_of_ten_gigabytes(tmp_path):
     path.touch()
     os.truncate(path, TEN_GIGABYTES)
     with pytest.raises(UserError, match="too large"):
-        verify.read_meta(str(path))
+        meta_graph.read_meta(str(path))
 
 
 class Trap:
@@ -411,7 +411,7 @@ def npy(shape):
 def fed(path):
     with tf.Graph().as_default():
         tensor = tf.compat.v1.placeholder(tf.float32, [None], "z")
-    return verify._given("z", str(path), tensor, {})
+    return verify._fed("z", tensor, str(path), {})
 
 
 def test_an_input_with_pickled_objects(tmp_path, monkeypatch):

@@ -178,7 +178,7 @@ def _outputs(trainer, source):
 
 
 def _convert_to_keras():
-    from tf2gan.migration import convert, keras_models, variable_map
+    from tf2gan.migration import convert, keras_models, map_file
     from tf2gan.migration.tf1_checkpoint import Tf1Checkpoint
 
     checkpoint = Tf1Checkpoint(FLAGS.checkpoint)
@@ -186,13 +186,13 @@ def _convert_to_keras():
     options = convert.Options(
         FLAGS.assume_moving == "initial", FLAGS.weights_only, FLAGS.allow_unused
     )
-    given = variable_map.read_map(FLAGS.map) if FLAGS.map else None
+    given = map_file.read_map(FLAGS.map) if FLAGS.map else None
     conversion = convert.Conversion(checkpoint, models, options, given)
     print(conversion.map.table())
     for note in conversion.notes:
         print("note: " + note)
     if FLAGS.write_map:
-        variable_map.write_map(FLAGS.write_map, conversion.map, FLAGS.overwrite)
+        map_file.write_map(FLAGS.write_map, conversion.map, FLAGS.overwrite)
     if FLAGS.dry_run:
         return
     conversion.load()
@@ -203,18 +203,16 @@ def _convert_to_keras():
 
 
 def _convert_to_tf1():
-    import os
-
     from tf2gan.migration import (
         convert,
         keras_models,
+        map_file,
         outputs,
         tf1_checkpoint,
-        variable_map,
     )
 
     models = keras_models.load_models(FLAGS.keras_model)
-    mapping = variable_map.read_map(FLAGS.map)
+    mapping = map_file.read_map(FLAGS.map)
     if FLAGS.checkpoint:
         convert.restore(models, FLAGS.checkpoint)
     base = tf1_checkpoint.Tf1Checkpoint(FLAGS.base) if FLAGS.base else None

@@ -10,7 +10,9 @@ import tensorflow as tf
 
 from tf2gan.common.errors import UserError
 from tf2gan.migration import (
+    map_file,
     names,
+    optimizer_pairing,
     optimizer_state,
     outputs,
     pairing,
@@ -109,7 +111,7 @@ class Conversion:
         }
         trained = {model: self._trained(found, model) for model in targets}
         return tuple(
-            optimizer_state.propose(
+            optimizer_pairing.propose(
                 self.inventory, values, trained, targets, dtypes
             )
         )
@@ -222,7 +224,7 @@ class Conversion:
             with open(os.path.join(inner, "checkpoint"), "w") as file:
                 file.write('model_checkpoint_path: "model"\n')
             with open(os.path.join(part, "map.json"), "w") as file:
-                file.write(variable_map.dump(self.map))
+                file.write(map_file.dump(self.map))
 
 
 def _save(model, path):
