@@ -392,6 +392,18 @@ def test_a_flag_that_does_not_fit_is_one_line(flags, message, folder, capfd):
     assert files(".") == before
 
 
+@pytest.mark.parametrize(
+    "name", ["model-2.index", "model-2.data-00000-of-00001"]
+)
+def test_a_truncated_checkpoint_is_one_line(name, folder, capfd):
+    os.truncate("run/checkpoints/" + name, 100)
+    assert convert("--checkpoint=run", "--output_dir=two") == 1
+    err = capfd.readouterr().err
+    assert err.count("\n") == 1
+    assert err.startswith("error: cannot read the checkpoint 'run/checkpoints")
+    assert not os.path.exists("two")
+
+
 def test_a_conversion_is_whole_or_not_there(folder, monkeypatch, capfd):
     def full(*_):
         raise OSError(28, "No space left on device")

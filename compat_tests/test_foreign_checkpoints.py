@@ -4,6 +4,7 @@
 what their graphs compute. `foreign_models.py` holds the same networks in Keras.
 """
 
+import dataclasses
 import json
 import os
 import shutil
@@ -156,7 +157,7 @@ def test_shapes_without_names_are_refused_and_listed():
     refused(
         "raw_ambiguous",
         "raw_ambiguous",
-        "2 variables of the models have no partner",
+        "2 variables have no partner",
         "several fit and no name tells which: generator/early, generator/late",
         "--write_map",
     )
@@ -166,7 +167,7 @@ def test_moving_averages_that_were_never_saved_are_refused():
     refused(
         "no_moving_statistics",
         "layers",
-        "6 variables",
+        "6 variables have no partner",
         "never saved, as by a Saver that was given the trainable variables",
         "--assume_moving=initial",
     )
@@ -207,7 +208,7 @@ def test_a_gamma_that_contrib_does_not_have_is_refused():
     refused(
         "contrib_layers",
         "contrib_with_gamma",
-        "gamma (the checkpoint has nothing like it)",
+        "(the checkpoint has nothing like it)",
     )
 
 
@@ -859,3 +860,33 @@ def test_models_come_from_a_module_too(monkeypatch):
     monkeypatch.chdir(Path(__file__).parent)
     models = keras_models.load_models("foreign_models:layers")
     assert set(models) == {"generator", "discriminator"}
+
+
+def test_a_dry_run_says_by_its_status_that_a_map_is_incomplete(tmp_path, capfd):
+    written_map = tmp_path / "map.json"
+    arguments = (
+        f"--checkpoint={FOREIGN / 'raw_ambiguous'}",
+        f"--keras_model={Path(foreign_models.__file__)}:raw_ambiguous",
+        f"--write_map={written_map}",
+        "--dry_run",
+    )
+    assert helpers.call_script("convert_checkpoint", *arguments) == 1
+    out, err = capfd.readouterr()
+    assert "REFUSED" in out
+    assert err.startswith("error: 2 variables have no partner: ")
+    assert len(map_file.read_map(str(written_map)).unpaired) == 2
+    assert helpers.call_script("convert_checkpoint", *arguments) == 1
+    assert "is there already" in capfd.readouterr().err
+
+
+def test_optimizers_follow_a_map_that_was_completed_by_hand():
+    models = foreign_models.layers_adam()
+    proposed = conversion("layers_scoped", lambda: models).map
+    by_hand = dataclasses.replace(proposed, optimizers=())
+    converted = conversion("layers_scoped", lambda: models, by_hand)
+    assert converted.map == proposed
+    left = conversion(
+        "layers_scoped", lambda: models, by_hand, weights_only=True
+    )
+    assert left.map.optimizers == ()
+    assert "36 slots of Adam are left behind" in left.notes

@@ -36,7 +36,11 @@ flags.DEFINE_string(
     "which returns a model, or a list or dictionary of models. Compile a model to "
     "have its optimizer's state carried over.",
 )
-flags.DEFINE_bool("dry_run", False, "Print the map and write nothing.")
+flags.DEFINE_bool(
+    "dry_run",
+    False,
+    "Print the map and write nothing; status 1 if it cannot be carried out.",
+)
 flags.DEFINE_string("map", None, "Map to use, as --write_map wrote it, edited.")
 flags.DEFINE_string("write_map", None, "File to write the map to.")
 flags.DEFINE_enum(
@@ -193,6 +197,7 @@ def _convert_to_keras():
         print("note: " + note)
     if FLAGS.write_map:
         map_file.write_map(FLAGS.write_map, conversion.map, FLAGS.overwrite)
+    conversion.check()
     if FLAGS.dry_run:
         return
     conversion.load()

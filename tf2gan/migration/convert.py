@@ -88,6 +88,8 @@ class Conversion:
         self._keras = variables(models)
         self._options = options
         self.map = given or self._propose()
+        if not (self.map.optimizers or options.weights_only):
+            self._add_optimizers()
         self._report()
 
     def _propose(self):
@@ -96,9 +98,14 @@ class Conversion:
         )
         if self._options.unused:
             found = _with_unused(found)
-        if self._options.weights_only or found.unpaired:
-            return found
-        return dataclasses.replace(found, optimizers=self._optimizers(found))
+        return found
+
+    def _add_optimizers(self):
+        """Pairs the optimizers, once all variables have their partners."""
+        if not self.map.unpaired and _targets(self.models):
+            self._check_map()
+            found = self._optimizers(self.map)
+            self.map = dataclasses.replace(self.map, optimizers=found)
 
     def _optimizers(self, found):
         targets = _targets(self.models)
@@ -163,8 +170,11 @@ class Conversion:
 
     def check(self) -> None:
         """Raises `UserError` unless the map can be carried out."""
-        variable_map.check(self.map, self.checkpoint.variables, self._keras)
+        self._check_map()
         self._check_averages()
+
+    def _check_map(self):
+        variable_map.check(self.map, self.checkpoint.variables, self._keras)
 
     def _check_averages(self):
         """Refuses moving averages that were saved but never updated."""

@@ -158,7 +158,7 @@ def variables(models: Dict[str, Any]) -> List[KerasVariable]:
         numbers = {}
         for variable in model.weights:
             layer, kind = layers.get(id(variable), (None, ""))
-            scope = layer or variable.path.rpartition("/")[0]
+            scope = layer, variable.path.rpartition("/")[0]
             number = numbers.setdefault(scope, len(numbers))
             key = _key(name, variable.path, keys)
             found.append(

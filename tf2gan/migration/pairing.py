@@ -82,8 +82,8 @@ def _unpaired(variable, left) -> Unpaired:
         )
     if variable.is_moving:
         why = (
-            "a moving average that was never saved, as by a Saver that was given "
-            "the trainable variables; --assume_moving=initial takes 0 and 1"
+            "never saved, as by a Saver that was given the trainable variables; "
+            "--assume_moving=initial takes 0 and 1"
         )
         return Unpaired(variable.key, (), why)
     sized = [t for t in left if _count(t.shape) == _count(variable.shape)]

@@ -192,19 +192,24 @@ def _check_names(variable_map, tf1, by_key):
 
 
 def _refusal(variable_map, left):
-    whys = {u.keras: u for u in variable_map.unpaired}
-    lines = []
-    for key in left[:5]:
-        found = whys.get(key)
-        why = found.why if found and found.why else "not in the map"
-        among = ", ".join(found.candidates[:6]) if found else ""
-        lines.append(f"{key} ({why}{': ' + among if among else ''})")
-    more = f" and {len(left) - 5} more" if len(left) > 5 else ""
+    """Says what has no partner, a clause per reason."""
+    found = {u.keras: u for u in variable_map.unpaired}
+    clauses = {}
+    for key in left:
+        known = found.get(key, Unpaired(key, (), "not in the map"))
+        among = _some(known.candidates)
+        why = f"{known.why}: {among}" if among else known.why
+        clauses.setdefault(why, []).append(key)
+    text = "; ".join(f"{_some(keys)} ({why})" for why, keys in clauses.items())
     return (
-        f"{len(left)} variables of the models have no partner: "
-        f"{'; '.join(lines)}{more}; write the map with --write_map=FILE, "
-        "complete it, and give it back with --map=FILE"
+        f"{len(left)} variables have no partner: {text[:600]}; write the map with "
+        "--write_map=FILE, complete it, and give it back with --map=FILE"
     )
+
+
+def _some(names):
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
 
 
 def _check_pair(pair, tf1, variable):

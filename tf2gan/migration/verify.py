@@ -25,12 +25,14 @@ class Comparison:
       shape: of the output.
       difference: largest of two elements; infinite if shapes differ or one is NaN.
       size: largest element of the TF1 side.
+      tensor: what TF1 calls it, where that is another name.
     """
 
     name: str
     shape: Tuple[int, ...]
     difference: float
     size: float
+    tensor: str = ""
 
 
 def compare(
@@ -53,11 +55,14 @@ def compare(
 
 def report(rows: List[Comparison], tolerance: float) -> bool:
     """Prints a line per output; returns whether all are within the tolerance."""
-    width = max(len(row.name) for row in rows)
-    for row in rows:
+    labels = [
+        f"{row.name} = {row.tensor}" if row.tensor else row.name for row in rows
+    ]
+    width = max(map(len, labels))
+    for row, label in zip(rows, labels):
         verdict = "" if row.difference <= tolerance else "  DIFFERS"
         print(
-            f"verify  {row.name:{width}}  {str(list(row.shape)):>18}  "
+            f"verify  {label:{width}}  {str(list(row.shape)):>18}  "
             f"{row.difference:.3g} apart, values up to {row.size:.3g}{verdict}"
         )
     return all(row.difference <= tolerance for row in rows)
@@ -112,7 +117,8 @@ def verify_graph(
         name: keras.ops.convert_to_numpy(model(inputs[name], training=False))
         for name, model in models.items()
     }
-    return compare(_in_shape(reference, candidate), candidate)
+    rows = compare(_in_shape(reference, candidate), candidate)
+    return [dataclasses.replace(row, tensor=wanted[row.name]) for row in rows]
 
 
 def _in_shape(reference, candidate):
@@ -161,7 +167,9 @@ def _given(name, text, dtype, inputs):
     try:
         if text.endswith(".npy"):
             # Mapped first: a header that lies about its length takes no memory.
-            return np.array(np.load(text, mmap_mode="r", allow_pickle=False))
+            with np.errstate(over="ignore"):  # of the product of its sizes
+                mapped = np.load(text, mmap_mode="r", allow_pickle=False)
+            return np.array(mapped)
         value = {"true": 1.0, "false": 0.0}.get(text.lower())
         value = float(text) if value is None else value
         return np.asarray(value).astype(dtype)
