@@ -890,3 +890,30 @@ def test_optimizers_follow_a_map_that_was_completed_by_hand():
     )
     assert left.map.optimizers == ()
     assert "36 slots of Adam are left behind" in left.notes
+
+
+def test_a_variable_that_an_edited_map_forgets_is_noted(tmp_path):
+    z = keras.Input([3])
+    x = keras.layers.Dense(6, use_bias=False, name="one")(
+        keras.ops.tile(z, [1, 2])
+    )
+    model = keras.Model(z, x, name="generator")
+    given = edited(tmp_path, FIRST)
+    notes = conversion("raw_ambiguous", lambda: model, given).notes
+    assert notes == [
+        "left behind, as the map does not name them: generator/late, "
+        "generator/out/w"
+    ]
+
+
+def test_an_epsilon_other_than_tf1s_is_noted():
+    def compiled():
+        models = foreign_models.layers()
+        for model in models:
+            model.compile(keras.optimizers.Adam(1e-3, 0.5))
+        return models
+
+    notes = conversion("layers_scoped", compiled).notes
+    assert sum("epsilon=1e-07; TF1's default is 1e-08" in n for n in notes) == 2
+    notes = conversion("layers_scoped", "layers_adam").notes
+    assert not any("epsilon" in note for note in notes)

@@ -32,6 +32,8 @@ _RESTORE_ERRORS = (
     IndexError,
     TypeError,
 )
+# TF1's defaults, which are not those of Keras.
+_EPSILONS = {slots.ADAM: 1e-8, slots.RMSPROP: 1e-10}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,14 +150,34 @@ class Conversion:
             self.notes.append(
                 f"{len(left)} slots of {', '.join(kinds)} are left behind"
             )
+        named = {p.tf1 for p in self.map.pairs} | set(self.map.unused)
+        named |= {name for u in self.map.unpaired for name in u.candidates}
+        ignored = [n for n in self.inventory.variables if n not in named]
+        if ignored:
+            self.notes.append(
+                "left behind, as the map does not name them: "
+                + ", ".join(ignored[:10])
+            )
         for pair in self.map.optimizers:
             self.notes.append(_describe(pair))
+            self._note_epsilon(pair)
         for step in self.inventory.steps:
             self._note_step(step)
         if self.inventory.others:
             self.notes.append(
                 "left behind as no part of a network: "
                 + ", ".join(self.inventory.others[:10])
+            )
+
+    def _note_epsilon(self, pair):
+        optimizer = getattr(self.models.get(pair.model), "optimizer", None)
+        epsilon = getattr(optimizer, "epsilon", None)
+        default = _EPSILONS.get(pair.family)
+        if None not in (epsilon, default) and epsilon != default:
+            self.notes.append(
+                f"{pair.family} of {pair.model} is compiled with epsilon="
+                f"{epsilon:g}; TF1's default is {default:g}, and no checkpoint "
+                "holds it"
             )
 
     def _note_step(self, step):
@@ -249,7 +271,7 @@ def _save(model, path):
 
 def _with_unused(found):
     """Moves what no model has a place for from the refused to the unused."""
-    nowhere = [u for u in found.unpaired if u.keras == "(nothing)"]
+    nowhere = [u for u in found.unpaired if u.keras == pairing.NOTHING]
     names_of = tuple(name for u in nowhere for name in u.candidates)
     return dataclasses.replace(
         found,

@@ -15,6 +15,8 @@ from tf2gan.migration.keras_models import KerasVariable
 from tf2gan.migration.tf1_checkpoint import Variable
 from tf2gan.migration.variable_map import Assumed, Pair, Unpaired, VariableMap
 
+# Stands in a map for the variable of Keras that one of TF1 lacks.
+NOTHING = "(nothing)"
 _TRANSPOSED = ("transpose", "deconv")
 _INITIAL = {names.MOVING_MEAN: 0.0, names.MOVING_VARIANCE: 1.0}
 _MOST_MODELS = 4  # all orders of so many are tried
@@ -34,35 +36,43 @@ def propose(
         be the initial ones, 0 and 1.
     """
     groups = _groups(tf1, keras)
-    pairs = {}
-    for group in groups:
-        pairs.update(_Matcher(*group).run())
-    used = {pair.tf1 for pair in pairs.values()}
-    assumed, unpaired = [], []
-    for variable in keras:
-        if variable.key in pairs:
-            continue
-        left = [t for n, t in tf1.items() if n not in used]
-        own = next(g for g in groups if variable in g[1])
-        found = _unpaired(variable, [t for t in left if t.name in own[0]])
-        if variable.is_moving and not found.candidates and assume_moving:
-            assumed.append(Assumed(variable.key, _INITIAL[variable.role]))
-        else:
-            unpaired.append(found)
-    asked = {name for g in groups for name in g[0]}
-    unused = [name for name in tf1 if name not in used]
-    candidates = {name for u in unpaired for name in u.candidates}
-    left_over = [n for n in unused if n in asked and n not in candidates]
-    unpaired += [
-        Unpaired("(nothing)", (name,), "no variable of the models is like it")
-        for name in left_over
-    ]
+    pairs, unpaired = {}, []
+    for old, new in groups:
+        found = _Matcher(old, new).run()
+        pairs.update(found)
+        unpaired += _what_is_left(old, new, found)
+    asked = {name for old, _ in groups for name in old}
+    assumed = _assumed(unpaired, keras) if assume_moving else []
+    taken = {a.keras for a in assumed}
     return VariableMap(
         tuple(pairs[v.key] for v in keras if v.key in pairs),
         tuple(assumed),
-        tuple(name for name in unused if name not in asked),
-        tuple(unpaired),
+        tuple(name for name in tf1 if name not in asked),
+        tuple(u for u in unpaired if u.keras not in taken),
     )
+
+
+def _what_is_left(tf1, keras, pairs) -> List[Unpaired]:
+    """Lists what of a network has no partner, on both sides."""
+    used = {pair.tf1 for pair in pairs.values()}
+    left = [variable for name, variable in tf1.items() if name not in used]
+    found = [_unpaired(v, left) for v in keras if v.key not in pairs]
+    candidates = {name for each in found for name in each.candidates}
+    return found + [
+        Unpaired(NOTHING, (v.name,), "no variable of the models is like it")
+        for v in left
+        if v.name not in candidates
+    ]
+
+
+def _assumed(unpaired, keras) -> List[Assumed]:
+    """Returns the moving averages that are nowhere, with their initial values."""
+    roles = {v.key: v.role for v in keras if v.is_moving}
+    return [
+        Assumed(u.keras, _INITIAL[roles[u.keras]])
+        for u in unpaired
+        if u.keras in roles and not u.candidates
+    ]
 
 
 def _unpaired(variable, left) -> Unpaired:
@@ -73,13 +83,10 @@ def _unpaired(variable, left) -> Unpaired:
         if t.shape == variable.shape and _fits(t.name, variable)
     ]
     if like:
-        return Unpaired(
-            variable.key,
-            tuple(like),
-            "several fit and no name tells which"
-            if len(like) > 1
-            else "it could be one of several",
-        )
+        why = "several fit and no name tells which"
+        if len(like) == 1:
+            why = "it fits several and no name tells which"
+        return Unpaired(variable.key, tuple(like), why)
     if variable.is_moving:
         why = (
             "never saved, as by a Saver that was given the trainable variables; "

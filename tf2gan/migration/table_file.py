@@ -6,6 +6,7 @@ against the length of the files first, so that a damaged or hostile file is one
 clear error. Nothing is executed and no tensor is read.
 """
 
+import contextlib
 import dataclasses
 import os
 import struct
@@ -70,21 +71,16 @@ def read_bundle_index(prefix: str) -> Dict[str, Entry]:
         return _bundle_entries(prefix, pairs)
 
 
-class _reported:  # noqa: N801 (a context manager)
+@contextlib.contextmanager
+def _reported(path):
     """Makes of what is wrong with a table an error that names the file."""
-
-    def __init__(self, path):
-        self._path = path
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, _):
-        if kind and issubclass(kind, (ValueError, OSError, struct.error)):
-            raise UserError(
-                f"cannot read the checkpoint '{self._path}': {error}; it is "
-                "truncated, damaged or no checkpoint, copy it again"
-            ) from error
+    try:
+        yield
+    except (ValueError, OSError, struct.error) as error:
+        raise UserError(
+            f"cannot read the checkpoint '{path}': {error}; it is truncated, "
+            "damaged or no checkpoint, copy it again"
+        ) from error
 
 
 def _bundle_entries(prefix, pairs):

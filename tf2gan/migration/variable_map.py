@@ -185,21 +185,24 @@ def _check_names(variable_map, tf1, by_key):
             if name in seen:
                 raise UserError(f"the map names {name!r:.120} twice")
             seen.add(name)
-    left = [u.keras for u in variable_map.unpaired]
-    left += sorted(set(by_key) - set(used_keras) - set(left))
+    left = list(variable_map.unpaired)
+    listed = {u.keras for u in left}
+    left += [
+        Unpaired(key, (), "not in the map")
+        for key in by_key
+        if key not in used_keras and key not in listed
+    ]
     if left:
-        raise UserError(_refusal(variable_map, left))
+        raise UserError(_refusal(left))
 
 
-def _refusal(variable_map, left):
+def _refusal(left):
     """Says what has no partner, a clause per reason."""
-    found = {u.keras: u for u in variable_map.unpaired}
     clauses = {}
-    for key in left:
-        known = found.get(key, Unpaired(key, (), "not in the map"))
-        among = _some(known.candidates)
-        why = f"{known.why}: {among}" if among else known.why
-        clauses.setdefault(why, []).append(key)
+    for each in left:
+        among = _some(each.candidates)
+        why = f"{each.why}: {among}" if among else each.why
+        clauses.setdefault(why, []).append(each.keras)
     text = "; ".join(f"{_some(keys)} ({why})" for why, keys in clauses.items())
     return (
         f"{len(left)} variables have no partner: {text[:600]}; write the map with "
