@@ -13,7 +13,14 @@ import pytest
 import tensorflow as tf
 
 from tf2gan.common.errors import UserError
-from tf2gan.migration import convert, map_file, meta_graph, table_file, verify
+from tf2gan.migration import (
+    convert,
+    map_file,
+    meta_graph,
+    table_file,
+    variable_map,
+    verify,
+)
 from tf2gan.migration.tf1_checkpoint import Tf1Checkpoint, write
 
 TEN_GIGABYTES = 10 * 2**30
@@ -392,6 +399,35 @@ def test_a_graph_of_ten_gigabytes(tmp_path):
     os.truncate(path, TEN_GIGABYTES)
     with pytest.raises(UserError, match="too large"):
         meta_graph.read_meta(str(path))
+
+
+def test_a_graph_that_bites_its_tail():
+    """Two operations that each wait for the other, and for a variable."""
+    meta = tf.compat.v1.MetaGraphDef()
+    for name, other in (("net/a", "net/b"), ("net/b", "net/a")):
+        node = meta.graph_def.node.add(name=name, op="AddV2")
+        node.input.extend([other, "net/w"])
+        node.attr["T"].type = 1
+    meta.graph_def.node.add(name="net/w", op="VariableV2")
+    graph = meta_graph.MetaGraph(meta)
+    model = foreign_models.raw_unnamed()
+    pair = variable_map.Pair(
+        "net/w", "generator/dense/kernel", (3, 6), "float32"
+    )
+    with pytest.raises(UserError, match="--verify: "):
+        graph.find_output("generator", model, variable_map.VariableMap((pair,)))
+
+
+def test_a_graph_is_searched_behind_every_fork():
+    """c needs w by way of b alone, which a needs too."""
+    meta = tf.compat.v1.MetaGraphDef()
+    edges = {"a": ["b", "c"], "c": ["b"], "b": ["w"], "w": []}
+    for name, inputs in edges.items():
+        op = "AddN" if inputs else "VariableV2"
+        meta.graph_def.node.add(name=name, op=op).input.extend(inputs)
+    graph = meta_graph.MetaGraph(meta)
+    graph._find_needs()
+    assert graph._needs == {name: {"w"} for name in edges}
 
 
 class Trap:

@@ -18,10 +18,12 @@ from tf2gan.migration.variable_map import VariableMap
 tf1 = tf.compat.v1
 
 _LARGEST_FILE = 1 << 31  # bytes, the most that protobuf reads
+_LONGEST_RUN = 300_000  # milliseconds
+_HARM = "^harm"  # no variable has such a name
 _VARIABLES = ("VariableV2", "Variable", "VarHandleOp")
 _STATEFUL = (*_VARIABLES, "Placeholder", "ReadVariableOp")
 _RANDOM = ("Random", "Truncated", "Multinomial", "Stateless")
-_NOT_FORWARD = ("gradients", "save", "report_uninitialized")
+_NOT_FORWARD = ("gradients", "save/", "report_uninitialized")
 
 
 def read_meta(path: str) -> tf1.MetaGraphDef:
@@ -59,7 +61,7 @@ class MetaGraph:
         """Takes what `read_meta` returns; nothing is imported yet."""
         self._def = meta.graph_def
         self._nodes = {node.name: node for node in self._def.node}
-        self._ancestors: Dict[str, frozenset] = {}
+        self._needs: Dict[str, frozenset] = {}
 
     def find_output(
         self, name: str, model: keras.Model, mapping: VariableMap
@@ -76,10 +78,9 @@ class MetaGraph:
         own = {p.tf1 for p in mapping.pairs if p.keras.split("/", 1)[0] == name}
         trained = {n for n in own if "moving_" not in n}
         others = {p.tf1 for p in mapping.pairs} - own
-        shape = model.outputs[0].shape
-        graph, _ = self._import(list(self._forward()))
-        fitting = self._fitting(graph, trained, others, shape)
-        ends = _ends_in_scope(fitting, os.path.commonpath(trained))
+        fitting = self._fitting(trained, others, model.outputs[0].shape)
+        scope = os.path.commonpath(trained) if trained else ""
+        ends = _ends_in_scope(fitting, scope)
         if len(ends) != 1:
             found = ", ".join([*ends, *fitting][:6]) or "none"
             raise UserError(
@@ -88,48 +89,51 @@ class MetaGraph:
             )
         return ends[0]
 
-    def _forward(self):
-        """Yields names of nodes that may belong to a forward pass."""
-        for node in self._def.node:
-            scope = node.name.split("/")[0]
-            if not scope.startswith(_NOT_FORWARD) and _is_harmless(node):
-                yield node.name
-
-    def _fitting(self, graph, trained, others, shape):
+    def _fitting(self, trained, others, shape):
         """Returns the tensors that depend on all of a network, and on no other."""
-        fitting = {}
-        for operation in graph.get_operations():
-            needs = self._needs(operation.name)
-            if not trained <= needs or needs & others:
-                continue
-            for tensor in operation.outputs:
-                if tensor.dtype.is_floating and may_be(tensor.shape, shape):
-                    fitting[tensor.name] = tensor
-        return fitting
+        self._find_needs()
+        wanted = [
+            name
+            for name, needs in self._needs.items()
+            if trained <= needs
+            and not needs & others
+            and _HARM not in needs
+            and not name.startswith(_NOT_FORWARD)
+        ]
+        graph, _ = self._import(wanted)
+        tensors = [t for n in wanted for t in _outputs(graph, n)]
+        return {
+            tensor.name: tensor
+            for tensor in tensors
+            if tensor.dtype.is_floating and may_be(tensor.shape, shape)
+        }
 
-    def _needs(self, name):
-        """Returns the variables that a node depends on."""
-        stack = [name]
+    def _find_needs(self):
+        """Finds the variables, and whether there is harm, behind every node."""
+        opened, stack = set(), list(self._nodes)
         while stack:
-            top = stack[-1]
-            if top in self._ancestors:
+            name = stack[-1]
+            inputs = self._inputs(name)
+            if name in opened:
                 stack.pop()
-                continue
-            before = [node_of(i) for i in self._nodes[top].input]
-            before = [n for n in before if n in self._nodes]
-            waiting = [n for n in before if n not in self._ancestors]
-            if waiting and self._nodes[top].op not in (
-                "Merge",
-                "NextIteration",
-            ):
-                stack += waiting
-                continue
-            found = {n for b in before for n in self._ancestors.get(b, ())}
-            if self._nodes[top].op in _VARIABLES:
-                found.add(top)
-            self._ancestors[top] = frozenset(found)
-            stack.pop()
-        return self._ancestors[name]
+                # What is opened and not done yet is a loop's way back.
+                self._needs.setdefault(name, self._needs_of(name, inputs))
+            else:
+                opened.add(name)
+                stack += [n for n in inputs if n not in opened]
+
+    def _inputs(self, name):
+        inputs = [node_of(tensor) for tensor in self._nodes[name].input]
+        return [name for name in inputs if name in self._nodes]
+
+    def _needs_of(self, name, inputs):
+        found = {need for n in inputs for need in self._needs.get(n, ())}
+        node = self._nodes[name]
+        if node.op in _VARIABLES:
+            found.add(name)
+        if not _is_harmless(node):
+            found.add(_HARM)
+        return frozenset(found)
 
     def placeholders(self, wanted: Iterable[str]) -> Dict[str, tf.Tensor]:
         """Returns the placeholders that some tensors need, by name.
@@ -170,7 +174,8 @@ class MetaGraph:
                 for name in names:
                     if self._nodes[name].op in _VARIABLES:
                         _restore(session, graph, name, checkpoint)
-                return session.run(wanted, feeds)
+                options = tf1.RunOptions(timeout_in_ms=_LONGEST_RUN)
+                return session.run(wanted, feeds, options)
         except (tf.errors.OpError, ValueError, KeyError, TypeError) as error:
             raise UserError(
                 "--verify: the graph does not run: "
@@ -182,14 +187,15 @@ class MetaGraph:
         names = self._closure(targets)
         self._check_harmless(names)
         part = tf1.GraphDef(versions=self._def.versions)
-        part.library.CopyFrom(self._def.library)
+        for function in self._def.library.function:
+            if all(map(_is_harmless, function.node_def)):
+                part.library.function.add().CopyFrom(function)
         for name in names:
             node = part.node.add()
             node.CopyFrom(self._nodes[name])
-            node.device = ""  # the machine of then
-            node.attr.pop(
-                "_class", None
-            )  # may name a node that is not imported
+            # Of the machine of then; and names of nodes that are left out.
+            node.device = ""
+            node.attr.pop("_class", None)
         graph = tf.Graph()
         try:
             with graph.as_default():
@@ -202,10 +208,7 @@ class MetaGraph:
         return graph, names
 
     def _check_harmless(self, names):
-        found = [self._nodes[name] for name in names]
-        for function in self._def.library.function:
-            found += function.node_def
-        for node in found:
+        for node in (self._nodes[name] for name in names):
             if not _is_harmless(node):
                 raise UserError(
                     f"--verify: the operation '{node.name:.100}' ({node.op:.40}) of "
@@ -232,6 +235,10 @@ def _ends_in_scope(fitting, scope):
     own = {n: t for n, t in fitting.items() if n.startswith(scope + "/")}
     inner = {fed.name for tensor in own.values() for fed in tensor.op.inputs}
     return sorted(set(own) - inner)
+
+
+def _outputs(graph, name):
+    return graph.get_operation_by_name(name).outputs
 
 
 def node_of(tensor: str) -> str:
