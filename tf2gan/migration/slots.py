@@ -217,14 +217,9 @@ def steps_of(power: float, beta: float) -> Optional[int]:
     return int(found[0]) if len(found) == 1 else None
 
 
-def find_steps(power: float, expected: Optional[float] = None):
-    """Returns (beta2, steps) of a power of beta2; (None, None) if none fits.
-
-    Args:
-      power: as the checkpoint has it.
-      expected: a beta2 to try before the usual ones.
-    """
-    for beta in (*((expected,) if expected else ()), *USUAL_BETA2):
+def find_steps(power: float) -> Tuple[Optional[float], Optional[int]]:
+    """Returns beta2 and the steps of its power; (None, None) if no usual one fits."""
+    for beta in USUAL_BETA2:
         steps = steps_of(power, beta)
         if steps is not None:
             return beta, steps

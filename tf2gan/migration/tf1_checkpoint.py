@@ -22,7 +22,6 @@ _READER_ERRORS = (
     TypeError,
 )
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
-_OBJECT_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 _ENDINGS = (".index", ".meta", ".data-00000-of-00001")
 # A Snappy block, of which V1 files consist, grows less than this when it is
 # decompressed, and a number in it takes at least a byte.
