@@ -1,0 +1,919 @@
+"""Checkpoints of other people's GANs, in many naming styles, become Keras models.
+
+`foreign/` holds what `make_foreign.py` made with TensorFlow 1.15.5: checkpoints, and
+what their graphs compute. `foreign_models.py` holds the same networks in Keras.
+"""
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import foreign_models
+import helpers
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf2gan.common.errors import UserError
+from tf2gan.migration import (
+    convert,
+    keras_models,
+    map_file,
+    meta_graph,
+    slots,
+    tf1_checkpoint,
+    verify,
+)
+from tf2gan.migration.tf1_checkpoint import Tf1Checkpoint
+
+FOREIGN = Path(__file__).parent / "foreign"
+TF115_PYTHON = os.environ.get("TF115_PYTHON")
+# Two float32 kernels of different versions, on values of about 1.
+TOLERANCE = 1e-6
+
+needs_tf115 = pytest.mark.skipif(
+    not TF115_PYTHON,
+    reason="TF115_PYTHON names no Python 3.7 with TensorFlow 1.15.5",
+)
+
+# By layer as Keras makes them; batch norm's averages come after its weights.
+GENERATOR = (
+    "dense/kernel",
+    "dense/bias",
+    "batch_normalization/gamma",
+    "batch_normalization/beta",
+    "conv2d_transpose/kernel",
+    "conv2d_transpose/bias",
+    "batch_normalization_1/gamma",
+    "batch_normalization_1/beta",
+    "conv2d_transpose_1/kernel",
+    "conv2d_transpose_1/bias",
+)
+DISCRIMINATOR = (
+    "conv2d/kernel",
+    "conv2d/bias",
+    "conv2d_1/kernel",
+    "conv2d_1/bias",
+    "batch_normalization/gamma",
+    "batch_normalization/beta",
+    "dense/kernel",
+    "dense/bias",
+)
+TRAINED = {"generator": GENERATOR, "discriminator": DISCRIMINATOR}
+
+
+def conversion(case, models, given=None, **options):
+    models = models if callable(models) else getattr(foreign_models, models)
+    made = models()
+    if isinstance(made, keras.Model):
+        made = [made]
+    if not isinstance(made, dict):
+        made = {model.name: model for model in made}
+    checkpoint = Tf1Checkpoint(str(FOREIGN / case))
+    options = convert.Options(**options)
+    return convert.Conversion(checkpoint, made, options, given)
+
+
+def outputs_differ_by(case, models):
+    """Returns how far the models are from what the graph computed, at most."""
+    with np.load(FOREIGN / case / "expected.npz") as expected:
+        found = []
+        for name, model in models.items():
+            inputs = expected["z" if model.inputs[0].shape[1] == 3 else "x"]
+            name = name if name in expected else expected.files[-1]
+            outputs = model(inputs, training=False).numpy()
+            shape = expected[name].shape
+            found.append(np.abs(outputs.reshape(shape) - expected[name]).max())
+        return max(found)
+
+
+def raw(case):
+    """Returns the values in a checkpoint as TensorFlow reads them."""
+    folder = FOREIGN / case
+    path = tf.train.latest_checkpoint(str(folder))
+    reader = tf.train.load_checkpoint(path)
+    names = reader.get_variable_to_shape_map()
+    return {name: reader.get_tensor(name) for name in names}
+
+
+@pytest.mark.parametrize(
+    "case, models",
+    [
+        ("layers_scoped", "layers"),
+        ("layers_scoped", "layers_other_order"),
+        ("layers_unscoped", "layers"),
+        ("layers_unscoped", "layers_other_order"),
+        ("layers_interleaved", "interleaved"),
+        ("contrib_layers", "contrib"),
+        ("slim_deep", "slim_deep"),
+        ("raw_scoped", "raw_scoped"),
+        ("raw_flat", "raw_flat"),
+        ("raw_unnamed", "raw_unnamed"),
+        ("scoped_slots", "layers"),
+        ("rmsprop", "layers"),
+        ("momentum", "layers"),
+        ("overlapping", "layers"),
+        ("averaged", "averaged"),
+    ],
+)
+def test_the_models_compute_what_the_graph_computed(case, models):
+    converted = conversion(case, models)
+    converted.load()
+    assert outputs_differ_by(case, converted.models) < TOLERANCE
+
+
+def test_a_wrong_pairing_shows_in_the_outputs():
+    converted = conversion("slim_deep", "slim_deep")
+    converted.load()
+    (model,) = converted.models.values()
+    kernels = [w for w in model.weights if len(w.shape) == 4]
+    second, tenth = kernels[3].numpy(), kernels[11].numpy()
+    kernels[3].assign(tenth)
+    kernels[11].assign(second)
+    assert outputs_differ_by("slim_deep", converted.models) > 1e-4
+
+
+def test_numbers_order_as_numbers():
+    pairs = conversion("slim_deep", "slim_deep").map.pairs
+    kernels = [p.tf1 for p in pairs if "/Conv" in p.tf1 and "weights" in p.tf1]
+    numbers = ["", *(f"_{n}" for n in range(1, 12))]
+    assert kernels == [f"critic/Conv{number}/weights" for number in numbers]
+
+
+def refused(case, models, *messages, **options):
+    with pytest.raises(UserError) as error:
+        conversion(case, models, **options).load()
+    text = str(error.value)
+    assert "\n" not in text
+    for message in messages:
+        assert message in text
+
+
+def test_shapes_without_names_are_refused_and_listed():
+    refused(
+        "raw_ambiguous",
+        "raw_ambiguous",
+        "2 variables have no partner",
+        "several fit and no name tells which: generator/early, generator/late",
+        "--write_map",
+    )
+
+
+def test_moving_averages_that_were_never_saved_are_refused():
+    refused(
+        "no_moving_statistics",
+        "layers",
+        "6 variables have no partner",
+        "never saved, as by a Saver that was given the trainable variables",
+        "--assume_moving=initial",
+    )
+
+
+def test_moving_averages_that_were_never_saved_can_be_assumed():
+    converted = conversion("no_moving_statistics", "layers", assume_moving=True)
+    converted.load()
+    averages = [
+        variable
+        for model in converted.models.values()
+        for variable in model.non_trainable_weights
+    ]
+    assert len(averages) == 6
+    for variable in averages:
+        expected = float(variable.path.endswith("variance"))
+        np.testing.assert_array_equal(variable.numpy(), expected)
+    assert {a.value for a in converted.map.assumed} == {0.0, 1.0}
+
+
+def test_moving_averages_that_were_never_updated_are_refused():
+    refused(
+        "frozen_statistics",
+        "layers",
+        "all 6 moving averages are still 0 and 1",
+        "saved but never updated",
+        "--assume_moving=initial",
+    )
+
+
+def test_moving_averages_that_were_never_updated_can_be_taken():
+    converted = conversion("frozen_statistics", "layers", assume_moving=True)
+    converted.load()
+    assert outputs_differ_by("frozen_statistics", converted.models) < TOLERANCE
+
+
+def test_a_gamma_that_contrib_does_not_have_is_refused():
+    refused(
+        "contrib_layers",
+        "contrib_with_gamma",
+        "(the checkpoint has nothing like it)",
+    )
+
+
+def bias_left_out():
+    latent = keras.Input([3])
+    x = latent
+    for units in (6, 6, 6):
+        x = keras.layers.Dense(units, "relu")(x)
+    last = keras.layers.Dense(16, use_bias=False)(x)
+    return keras.Model(latent, last, name="generator")
+
+
+def test_what_no_model_has_a_place_for_is_refused():
+    refused(
+        "raw_flat",
+        bias_left_out,
+        "(nothing) (no variable of the models is like it: G_b4)",
+    )
+    conversion("raw_flat", bias_left_out, unused=True).load()
+
+
+def test_a_network_that_is_not_asked_for_is_unused():
+    generator = foreign_models.layers_generator
+    converted = conversion("layers_scoped", generator)
+    converted.load()
+    assert outputs_differ_by("layers_scoped", converted.models) < TOLERANCE
+    assert len(converted.map.unused) == 10
+    assert all(n.startswith("discriminator/") for n in converted.map.unused)
+
+
+def of_type(policy):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = foreign_models.raw_unnamed()
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert model.weights[0].dtype == policy
+    return model
+
+
+def test_digits_are_not_lost():
+    converted = conversion("raw_unnamed", lambda: of_type("float64"))
+    converted.load()
+    assert outputs_differ_by("raw_unnamed", converted.models) < TOLERANCE
+    refused("raw_unnamed", lambda: of_type("float16"), "digits would be lost")
+
+
+# Optimizers.
+
+
+def slots_in_keras(optimizer, name):
+    return [v.numpy() for v in getattr(optimizer, name)]
+
+
+def slots_in_tf1(values, model, ending, prefix=""):
+    return [
+        values[f"{prefix}{model}/{name}/{ending}"] for name in TRAINED[model]
+    ]
+
+
+def assert_all_equal(found, expected):
+    assert len(found) == len(expected) > 0
+    for one, other in zip(found, expected):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    "case, prefixes, steps",
+    [
+        ("layers_scoped", ("", ""), {"generator": 3, "discriminator": 6}),
+        (
+            "scoped_slots",
+            ("optimize/g_opt/", "optimize/d_opt/"),
+            {"generator": 1, "discriminator": 3},
+        ),
+    ],
+)
+def test_the_slots_and_steps_of_adam_are_carried_over(case, prefixes, steps):
+    converted = conversion(case, "layers_adam")
+    converted.load()
+    values = raw(case)
+    for prefix, (name, model) in zip(prefixes, converted.models.items()):
+        for slot, ending in (("_momentums", "Adam"), ("_velocities", "Adam_1")):
+            assert_all_equal(
+                slots_in_keras(model.optimizer, slot),
+                slots_in_tf1(values, name, ending, prefix),
+            )
+        assert int(model.optimizer.iterations.numpy()) == steps[name]
+
+
+def test_the_slots_of_rmsprop_are_carried_over():
+    converted = conversion("rmsprop", "layers_rmsprop")
+    converted.load()
+    values = raw("rmsprop")
+    endings = {
+        "generator": {"_velocities": "RMSProp"},
+        "discriminator": {
+            "_velocities": "RMSProp",
+            "_average_gradients": "RMSProp_1",
+            "_momentums": "RMSProp_2",
+        },
+    }
+    for name, slots_of in endings.items():
+        for slot, ending in slots_of.items():
+            assert_all_equal(
+                slots_in_keras(converted.models[name].optimizer, slot),
+                slots_in_tf1(values, name, ending),
+            )
+
+
+def test_the_slots_of_momentum_are_scaled_as_keras_keeps_them():
+    converted = conversion("momentum", "layers_momentum")
+    converted.load()
+    values = raw("momentum")
+    for name, model in converted.models.items():
+        found = slots_in_keras(model.optimizer, "momentums")
+        expected = slots_in_tf1(values, name, "Momentum")
+        for one, other in zip(found, expected):
+            # One float32 product, of the learning rate 1e-3.
+            np.testing.assert_allclose(one, -1e-3 * other, rtol=1e-6)
+
+
+def test_several_optimizers_of_the_same_variables_are_refused():
+    refused(
+        "overlapping",
+        "layers_adam_9",
+        "several Adam optimizers trained the model 'generator'",
+        "2 or 4 slots",
+        "--weights_only",
+    )
+    conversion("overlapping", "layers_adam_9", weights_only=True).load()
+
+
+def test_another_optimizer_than_tf1s_is_refused():
+    refused(
+        "rmsprop",
+        "layers_adam",
+        "no slots of Adam for every variable of the model 'generator'",
+        "slots of: RMSProp",
+    )
+
+
+def test_another_beta1_than_tf1s_is_refused():
+    refused("layers_scoped", "layers_adam_9", "beta1=0.9", "beta1=0.5 fits")
+
+
+def written(tmp_path, change):
+    """Writes a variation of layers_scoped as another Saver would."""
+    values = raw("layers_scoped")
+    change(values)
+    tf1_checkpoint.write(str(tmp_path / "model"), values)
+    return Tf1Checkpoint(str(tmp_path / "model"))
+
+
+def without_steps(values):
+    values.pop("D_global_step")
+    values.pop("G_global_step")
+
+
+def one_step_of_nobody(values):
+    without_steps(values)
+    values["global_step"] = np.int64(6)  # as many as the discriminator's
+
+
+def powers_shared(values):
+    values.pop("beta1_power_1")
+    values.pop("beta2_power_1")
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (without_steps, r"cannot tell which powers .*power \(6 steps\)"),
+        (one_step_of_nobody, "cannot tell which powers of beta belong"),
+        (powers_shared, "shares its powers of beta with that of another model"),
+    ],
+)
+def test_powers_without_evidence_are_refused(change, message, tmp_path):
+    models = {m.name: m for m in foreign_models.layers_adam()}
+    checkpoint = written(tmp_path, change)
+    with pytest.raises(UserError, match=message):
+        convert.Conversion(checkpoint, models, convert.Options())
+
+
+def test_a_step_that_disagrees_is_noted(tmp_path):
+    """One step for both networks counts twice per iteration."""
+    checkpoint = written(
+        tmp_path, lambda values: values.update(global_step=np.int64(9))
+    )
+    models = {m.name: m for m in foreign_models.layers_adam()}
+    notes = convert.Conversion(checkpoint, models, convert.Options()).notes
+    assert any("global_step is 9, but the optimizers" in note for note in notes)
+
+
+def test_slots_are_told_from_weights_by_name_and_shape():
+    inventory = slots.classify(
+        Tf1Checkpoint(str(FOREIGN / "averaged")).variables
+    )
+    shadow = "generator/dense_2/kernel/ExponentialMovingAverage"
+    assert inventory.averages == {shadow: "generator/dense_2/kernel"}
+    assert "generator/dense/kernel" in inventory.variables  # partitioned
+
+
+# The step counts.
+
+
+def multiplied(beta, steps):
+    """TF1's power of beta, as NumPy multiplies and TensorFlow flushes it."""
+    power = np.float32(beta)
+    for _ in range(steps):
+        power = np.float32(power * np.float32(beta))
+        power = power if power >= np.finfo(np.float32).tiny else np.float32(0)
+    return power
+
+
+@pytest.mark.parametrize("beta", [0.9, 0.5, 0.999])
+@pytest.mark.parametrize("steps", [0, 1, 125, 126, 1000, 50000])
+def test_powers_of_beta_are_those_of_tf1(beta, steps):
+    power = slots.power_after(beta, steps)
+    assert power.dtype == np.float32
+    assert power == multiplied(beta, steps)
+    if power:
+        assert slots.steps_of(float(power), beta) == steps
+
+
+def test_tensorflow_multiplies_the_powers_so():
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        power = tf.compat.v1.get_variable("power", initializer=0.5)
+        step = power.assign(power * 0.5)
+        session.run(power.initializer)
+        for count in range(1, 131):
+            assert session.run(step) == slots.power_after(0.5, count)
+
+
+def test_a_power_of_another_beta_has_no_step_count():
+    assert slots.steps_of(float(multiplied(0.99, 30)), 0.999) is None
+    assert slots.steps_of(0.0, 0.999) is None
+    assert slots.find_steps(float(multiplied(0.99, 30))) == (0.99, 30)
+
+
+# The map as a file.
+
+
+def test_a_map_that_was_edited_decides(tmp_path):
+    proposed = conversion("raw_ambiguous", "raw_ambiguous").map
+    path = tmp_path / "map.json"
+    map_file.write_map(str(path), proposed, overwrite=False)
+    content = json.loads(path.read_text())
+    for entry, name in zip(content.pop("unpaired"), ("early", "late")):
+        content["variables"].append(
+            {
+                "tf1": f"generator/{name}",
+                "keras": entry["keras"],
+                "shape": [6, 6],
+                "dtype": "float32",
+            }
+        )
+    path.write_text(json.dumps(content))
+    given = map_file.read_map(str(path))
+    converted = conversion("raw_ambiguous", "raw_ambiguous", given)
+    # The models are made anew: their automatic names have moved on.
+    assert set(given.unpaired) == set()
+    with pytest.raises(UserError, match="not in the models"):
+        converted.load()
+
+
+def named_model():
+    z = keras.Input([3])
+    x = keras.ops.tile(z, [1, 2])
+    for name in ("one", "two"):
+        x = keras.layers.Dense(6, "relu", use_bias=False, name=name)(x)
+    x = keras.layers.Dense(2, use_bias=False, name="three")(x)
+    return keras.Model(z, x, name="generator")
+
+
+def pair(tf1, keras_name, **more):
+    shape = more.pop("shape", [6, 6])
+    entry = {"tf1": tf1, "keras": keras_name, "shape": shape}
+    return dict(entry, dtype="float32", **more)
+
+
+def edited(tmp_path, *entries, **more):
+    path = tmp_path / "map.json"
+    content = {"version": 1, "variables": list(entries), **more}
+    path.write_text(json.dumps(content))
+    return map_file.read_map(str(path))
+
+
+FIRST = pair("generator/early", "generator/one/kernel")
+SECOND = pair("generator/late", "generator/two/kernel")
+THIRD = pair("generator/out/w", "generator/three/kernel", shape=[6, 2])
+
+
+def test_a_pairing_by_hand_computes_what_the_graph_computed(tmp_path):
+    given = edited(tmp_path, FIRST, SECOND, THIRD)
+    converted = conversion("raw_ambiguous", named_model, given)
+    converted.load()
+    assert outputs_differ_by("raw_ambiguous", converted.models) < TOLERANCE
+
+
+def test_a_pairing_by_hand_can_transpose_and_reshape_and_back(tmp_path):
+    turned = pair("generator/early", "generator/one/kernel", transpose=[1, 0])
+    formed = pair("generator/late", "generator/two/kernel", reshape=[6, 6])
+    given = edited(tmp_path, turned, formed, THIRD)
+    converted = conversion("raw_ambiguous", named_model, given)
+    converted.load()
+    values = raw("raw_ambiguous")
+    kernel = converted.models["generator"].weights[0].numpy()
+    np.testing.assert_array_equal(kernel, values["generator/early"].T)
+    back = convert.to_tf1(converted.models, given)
+    for name, value in values.items():
+        np.testing.assert_array_equal(back[name], value)
+
+
+@pytest.mark.parametrize(
+    "entries, message",
+    [
+        ([FIRST, FIRST, THIRD], "names 'generator/early' twice"),
+        (
+            [FIRST, pair("generator/early", "generator/two/kernel"), THIRD],
+            "names 'generator/early' twice",
+        ),
+        (
+            [FIRST, pair("generator/late", "generator/one/kernel"), THIRD],
+            "names 'generator/one/kernel' twice",
+        ),
+        (
+            [pair("../../etc/passwd", "generator/one/kernel"), SECOND, THIRD],
+            "names '../../etc/passwd', not in the checkpoint",
+        ),
+        (
+            [pair("generator/early", "/generator/one/kernel"), SECOND, THIRD],
+            "names '/generator/one/kernel', not in the models",
+        ),
+        ([FIRST, SECOND], "generator/three/kernel (not in the map)"),
+        (
+            [dict(FIRST, transpose=[0, 0]), SECOND, THIRD],
+            "which is no order of its axes",
+        ),
+        (
+            [dict(FIRST, transpose=[0, 1, 2]), SECOND, THIRD],
+            "which is no order of its axes",
+        ),
+        (
+            [dict(FIRST, reshape=[6, 7]), SECOND, THIRD],
+            "another number of elements",
+        ),
+        ([dict(FIRST, reshape=[36]), SECOND, THIRD], "comes as [36]"),
+        ([dict(FIRST, shape=[36]), SECOND, THIRD], "in the checkpoint it is"),
+        (
+            [dict(FIRST, dtype="object"), SECOND, THIRD],
+            "in the checkpoint it is",
+        ),
+        ([dict(FIRST, dtype="a type"), SECOND, THIRD], "is of type 'a type'"),
+    ],
+)
+def test_a_map_that_does_not_fit_is_refused(entries, message, tmp_path):
+    given = edited(tmp_path, *entries)
+    with pytest.raises(UserError) as error:
+        conversion("raw_ambiguous", named_model, given).load()
+    assert message in str(error.value)
+
+
+# There and back.
+
+
+def converted_folder(case, models, tmp_path, **options):
+    converted = conversion(case, models, **options)
+    converted.load()
+    converted.write(str(tmp_path / "converted"))
+    return converted
+
+
+@pytest.mark.parametrize(
+    "case, models",
+    [("layers_scoped", "layers_adam"), ("scoped_slots", "layers_adam")],
+)
+def test_there_and_back_every_variable_is_the_same_to_the_bit(
+    case, models, tmp_path
+):
+    converted = converted_folder(case, models, tmp_path)
+    given = map_file.read_map(str(tmp_path / "converted" / "map.json"))
+    for model in converted.models.values():  # what is read back must matter
+        for variable in model.weights + model.optimizer.variables:
+            variable.assign(np.ones(variable.shape))
+    convert.restore(converted.models, str(tmp_path / "converted"))
+    back = convert.to_tf1(converted.models, given)
+    values = raw(case)
+    assert set(back) == set(values)
+    for name, value in values.items():
+        assert back[name].dtype == value.dtype, name
+        np.testing.assert_array_equal(back[name], value, err_msg=name)
+
+
+def test_what_was_left_behind_comes_back_from_the_base():
+    converted = conversion("rmsprop", "layers_rmsprop")
+    converted.load()
+    back = convert.to_tf1(converted.models, converted.map, converted.checkpoint)
+    for name, value in raw("rmsprop").items():
+        np.testing.assert_array_equal(back[name], value, err_msg=name)
+
+
+def test_the_files_hold_the_models(tmp_path):
+    converted = converted_folder("layers_scoped", "layers_adam", tmp_path)
+    folder = tmp_path / "converted"
+    for name, model in converted.models.items():
+        whole = keras.models.load_model(folder / (name + ".keras"))
+        assert_all_equal(whole.get_weights(), model.get_weights())
+        assert_all_equal(
+            [v.numpy() for v in whole.optimizer.variables],
+            [v.numpy() for v in model.optimizer.variables],
+        )
+    made = foreign_models.layers()
+    for model in made:
+        model.load_weights(folder / (model.name + ".weights.h5"))
+        expected = converted.models[model.name].get_weights()
+        assert_all_equal(model.get_weights(), expected)
+
+
+def test_a_checkpoint_of_other_models_is_refused(tmp_path):
+    converted_folder("layers_scoped", "layers_adam", tmp_path)
+    model = foreign_models.raw_unnamed()
+    with pytest.raises(UserError, match="cannot restore"):
+        convert.restore({"generator": model}, str(tmp_path / "converted"))
+
+
+def test_training_goes_on_in_keras_as_it_would_have_in_tf1(tmp_path):
+    """Adam's next step, from NumPy, of every variable that it trains."""
+    converted = conversion("layers_scoped", "layers_adam")
+    converted.load()
+    model, values = converted.models["generator"], raw("layers_scoped")
+    gradients = [
+        np.full(v.shape, 0.1, np.float32) for v in model.trainable_weights
+    ]
+    model.optimizer.apply(
+        [tf.constant(g) for g in gradients], model.trainable_weights
+    )
+    for name, variable in zip(GENERATOR, model.trainable_weights):
+        name = "generator/" + name
+        first, second = values[name + "/Adam"], values[name + "/Adam_1"]
+        first = 0.5 * first + 0.5 * 0.1
+        second = 0.999 * second + 0.001 * 0.1**2
+        rate = 1e-3 * np.sqrt(1 - 0.999**4) / (1 - 0.5**4)
+        expected = values[name] - rate * first / (np.sqrt(second) + 1e-8)
+        # Float32's rounding of steps of 1e-3.
+        np.testing.assert_allclose(variable.numpy(), expected, atol=1e-6)
+
+
+# The graph beside the checkpoint.
+
+
+def verified(case="raw_scoped", inputs=None, outputs=None, spoil=False):
+    converted = conversion(case, case)
+    converted.load()
+    if spoil:
+        weight = converted.models["generator"].weights[0]
+        weight.assign(weight + 1e-3)
+    rows = verify.verify_graph(
+        converted.checkpoint,
+        converted.models,
+        converted.map,
+        inputs or {},
+        outputs or {},
+    )
+    return {row.name: row for row in rows}
+
+
+def test_the_graph_in_the_meta_file_verifies_the_models():
+    rows = verified()
+    assert set(rows) == {"generator", "discriminator"}
+    assert all(row.difference < TOLERANCE for row in rows.values())
+    assert all(row.size > 0.1 for row in rows.values())
+
+
+def test_a_weight_that_is_off_is_seen_by_verify():
+    rows = verified(spoil=True)
+    assert rows["generator"].difference > 1e-5
+    assert rows["discriminator"].difference < TOLERANCE
+
+
+def test_inputs_and_outputs_can_be_named():
+    rows = verified(
+        inputs={"z:0": "generator", "is_training:0": "false"},
+        outputs={"generator": "generator/Tanh:0"},
+    )
+    assert rows["generator"].difference < TOLERANCE
+    logits = verified(outputs={"generator": "generator/g_h1_lin/add:0"})
+    assert logits["generator"].difference > 1e-4
+    with pytest.raises(UserError, match="the graph has no 'nothing'"):
+        verified(outputs={"generator": "nothing:0"})
+
+
+def test_without_a_graph_verify_says_so():
+    with pytest.raises(UserError, match="no graph .*copy the .meta file"):
+        verified("raw_flat")
+
+
+def hostile_meta(tmp_path, operation):
+    """A copy of raw_scoped whose generator also does something else."""
+    shutil.copytree(FOREIGN / "raw_scoped", tmp_path / "hostile")
+    path = tmp_path / "hostile" / "model.ckpt.meta"
+    meta = meta_graph.read_meta(str(path))
+    with tf.Graph().as_default() as graph:
+        operation(str(tmp_path / "written"))
+        added = graph.as_graph_def().node
+    meta.graph_def.node.extend(added)
+    tanh = next(n for n in meta.graph_def.node if n.name == "generator/Tanh")
+    tanh.input.append("^" + added[-1].name)
+    path.write_bytes(meta.SerializeToString())
+    return Tf1Checkpoint(str(tmp_path / "hostile"))
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        lambda path: tf.raw_ops.WriteFile(filename=path, contents="x"),
+        lambda path: tf.raw_ops.ReadFile(filename=path),
+        lambda path: tf.raw_ops.PyFunc(input=[], token="t", Tout=[tf.float32]),
+        lambda path: tf.raw_ops.PrintV2(input="x"),
+    ],
+)
+def test_a_graph_that_reaches_outside_is_not_run(operation, tmp_path):
+    converted = conversion("raw_scoped", "raw_scoped")
+    converted.load()
+    checkpoint = hostile_meta(tmp_path, operation)
+    with pytest.raises(UserError, match="it is not run|cannot tell which"):
+        verify.verify_graph(
+            checkpoint,
+            converted.models,
+            converted.map,
+            {},
+            {"generator": "generator/Tanh:0"},
+        )
+    assert not (tmp_path / "written").exists()
+
+
+# On TensorFlow 1.15.5 itself.
+
+
+@needs_tf115
+@pytest.mark.slow
+def test_the_committed_checkpoints_are_what_115_makes(tmp_path):
+    script = str(Path(__file__).parent / "make_foreign.py")
+    subprocess.run(
+        [TF115_PYTHON, "-W", "ignore", script, str(tmp_path / "foreign")],
+        env=helpers.environment(),
+        check=True,
+        timeout=300,
+        stderr=subprocess.DEVNULL,
+    )
+    made = sorted(os.listdir(tmp_path / "foreign"))
+    assert made == sorted(os.listdir(FOREIGN))
+    for case in made:
+        path = tf.train.latest_checkpoint(str(tmp_path / "foreign" / case))
+        reader = tf.train.load_checkpoint(path)
+        committed = raw(case)
+        assert set(reader.get_variable_to_shape_map()) == set(committed)
+        for name, value in committed.items():
+            found = reader.get_tensor(name)
+            assert (found.dtype, found.shape) == (value.dtype, value.shape)
+            # The updates of an average that is updated twice race, and other
+            # numbers of threads add in other orders.
+            np.testing.assert_allclose(found, value, rtol=0.05, atol=0.01)
+
+
+RESTORE = """
+import sys, numpy as np, tensorflow as tf
+first, second = map(tf.train.load_checkpoint, sys.argv[1:])
+types = first.get_variable_to_dtype_map()
+for name, shape in first.get_variable_to_shape_map().items():
+    tf.get_variable(name, shape, types[name], tf.zeros_initializer())
+with tf.Session() as session:
+    tf.train.Saver().restore(session, sys.argv[2])
+    for variable in tf.global_variables():
+        value = first.get_tensor(variable.op.name)
+        assert np.array_equal(session.run(variable), value), variable
+print("restored", len(tf.global_variables()))
+"""
+
+
+@needs_tf115
+def test_the_saver_of_115_restores_what_comes_back(tmp_path):
+    converted = conversion("layers_scoped", "layers_adam")
+    converted.load()
+    back = convert.to_tf1(converted.models, converted.map)
+    written = str(tmp_path / "model.ckpt")
+    tf1_checkpoint.write(written, back)
+    original = str(FOREIGN / "layers_scoped" / "model.ckpt")
+    done = subprocess.run(
+        [TF115_PYTHON, "-W", "ignore", "-c", RESTORE, original, written],
+        env=helpers.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        timeout=100,
+    )
+    assert done.stdout.decode().split() == ["restored", str(len(back))]
+
+
+# The script.
+
+
+def test_the_script_converts_and_verifies(tmp_path, capfd):
+    folder = tmp_path / "converted"
+    arguments = (
+        f"--checkpoint={FOREIGN / 'raw_scoped'}",
+        f"--keras_model={Path(foreign_models.__file__)}:raw_scoped",
+        f"--output_dir={folder}",
+    )
+    assert (
+        helpers.call_script("convert_checkpoint", *arguments, "--verify") == 0
+    )
+    out, err = capfd.readouterr()
+    assert err == ""
+    assert "generator/g_h0_lin/Matrix" in out
+    assert out.count("verify  ") == 2
+    assert sorted(os.listdir(folder)) == [
+        "checkpoints",
+        "discriminator.keras",
+        "discriminator.weights.h5",
+        "generator.keras",
+        "generator.weights.h5",
+        "map.json",
+    ]
+    assert helpers.call_script("convert_checkpoint", *arguments) == 1
+    assert "is not empty" in capfd.readouterr().err
+    tight = (*arguments, "--verify", "--tolerance=0", "--overwrite")
+    before = (folder / "generator.keras").read_bytes()
+    assert helpers.call_script("convert_checkpoint", *tight) == 1
+    assert "differ by more than --tolerance=0" in capfd.readouterr().err
+    assert (folder / "generator.keras").read_bytes() == before
+
+
+def test_a_dry_run_prints_the_map_and_writes_nothing(
+    tmp_path, capfd, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    arguments = (
+        f"--checkpoint={FOREIGN / 'layers_scoped'}",
+        f"--keras_model={Path(foreign_models.__file__)}:layers",
+        "--dry_run",
+    )
+    assert helpers.call_script("convert_checkpoint", *arguments) == 0
+    assert "the only one of its kind" in capfd.readouterr().out
+    assert os.listdir(tmp_path) == []
+
+
+def test_models_come_from_a_module_too(monkeypatch):
+    monkeypatch.chdir(Path(__file__).parent)
+    models = keras_models.load_models("foreign_models:layers")
+    assert set(models) == {"generator", "discriminator"}
+
+
+def test_a_dry_run_says_by_its_status_that_a_map_is_incomplete(tmp_path, capfd):
+    written_map = tmp_path / "map.json"
+    arguments = (
+        f"--checkpoint={FOREIGN / 'raw_ambiguous'}",
+        f"--keras_model={Path(foreign_models.__file__)}:raw_ambiguous",
+        f"--write_map={written_map}",
+        "--dry_run",
+    )
+    assert helpers.call_script("convert_checkpoint", *arguments) == 1
+    out, err = capfd.readouterr()
+    assert "REFUSED" in out
+    assert err.startswith("error: 2 variables have no partner: ")
+    assert len(map_file.read_map(str(written_map)).unpaired) == 2
+    assert helpers.call_script("convert_checkpoint", *arguments) == 1
+    assert "is there already" in capfd.readouterr().err
+
+
+def test_optimizers_follow_a_map_that_was_completed_by_hand():
+    models = foreign_models.layers_adam()
+    proposed = conversion("layers_scoped", lambda: models).map
+    by_hand = dataclasses.replace(proposed, optimizers=())
+    converted = conversion("layers_scoped", lambda: models, by_hand)
+    assert converted.map == proposed
+    left = conversion(
+        "layers_scoped", lambda: models, by_hand, weights_only=True
+    )
+    assert left.map.optimizers == ()
+    assert "36 slots of Adam are left behind" in left.notes
+
+
+def test_a_variable_that_an_edited_map_forgets_is_noted(tmp_path):
+    z = keras.Input([3])
+    x = keras.layers.Dense(6, use_bias=False, name="one")(
+        keras.ops.tile(z, [1, 2])
+    )
+    model = keras.Model(z, x, name="generator")
+    given = edited(tmp_path, FIRST)
+    notes = conversion("raw_ambiguous", lambda: model, given).notes
+    assert notes == [
+        "left behind, as the map does not name them: generator/late, "
+        "generator/out/w"
+    ]
+
+
+def test_an_epsilon_other_than_tf1s_is_noted():
+    def compiled():
+        models = foreign_models.layers()
+        for model in models:
+            model.compile(keras.optimizers.Adam(1e-3, 0.5))
+        return models
+
+    notes = conversion("layers_scoped", compiled).notes
+    assert sum("epsilon=1e-07; TF1's default is 1e-08" in n for n in notes) == 2
+    notes = conversion("layers_scoped", "layers_adam").notes
+    assert not any("epsilon" in note for note in notes)

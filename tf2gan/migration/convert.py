@@ -1,0 +1,369 @@
+"""Converts checkpoints of anybody's TF1 networks to their Keras 3 models, and back."""
+
+import dataclasses
+import os
+from typing import Dict, List, Optional
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf2gan.common.errors import UserError
+from tf2gan.migration import (
+    map_file,
+    names,
+    optimizer_pairing,
+    optimizer_state,
+    outputs,
+    pairing,
+    slots,
+    table_file,
+    tf1_checkpoint,
+    variable_map,
+)
+from tf2gan.migration.keras_models import KerasVariable, variables
+from tf2gan.migration.tf1_checkpoint import Tf1Checkpoint
+from tf2gan.migration.variable_map import VariableMap
+
+_RESTORE_ERRORS = (
+    tf.errors.OpError,
+    ValueError,
+    AssertionError,
+    IndexError,
+    TypeError,
+)
+# TF1's defaults, which are not those of Keras.
+_EPSILONS = {slots.ADAM: 1e-8, slots.RMSPROP: 1e-10}
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What a user allows.
+
+    Attributes:
+      assume_moving: moving averages that were never saved, or saved and never
+        updated, are taken to be 0 and 1.
+      weights_only: the optimizers' state is left behind.
+      unused: variables of the checkpoint's networks that no model has a place for
+        are left behind.
+    """
+
+    assume_moving: bool = False
+    weights_only: bool = False
+    unused: bool = False
+
+
+class Conversion:
+    """A checkpoint, the models, and the map between them.
+
+    Attributes:
+      checkpoint: of TF1.
+      models: of Keras, by name.
+      inventory: what is in the checkpoint.
+      map: to be carried out.
+      notes: what a user should know, a line each.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Tf1Checkpoint,
+        models: Dict[str, keras.Model],
+        options: Options,
+        given: Optional[VariableMap] = None,
+    ) -> None:
+        """Takes a map or proposes one.
+
+        Raises:
+          UserError: if the checkpoint is one of TF2, or the optimizers cannot be
+            paired.
+        """
+        if checkpoint.is_tf2:
+            raise UserError(
+                f"the checkpoint '{checkpoint.path}' was written by "
+                "tf.train.Checkpoint, not by TF1's Saver; to go back to TF1, add "
+                "--to=tf1"
+            )
+        self.checkpoint = checkpoint
+        self.models = models
+        self.inventory = slots.classify(checkpoint.variables)
+        self.notes: List[str] = []
+        self._keras = variables(models)
+        self._options = options
+        self.map = given or self._propose()
+        if not (self.map.optimizers or options.weights_only):
+            self._add_optimizers()
+        self._report()
+
+    def _propose(self):
+        found = pairing.propose(
+            self.inventory.variables, self._keras, self._options.assume_moving
+        )
+        if self._options.unused:
+            found = _with_unused(found)
+        return found
+
+    def _add_optimizers(self):
+        """Pairs the optimizers, once all variables have their partners."""
+        if not self.map.unpaired and _targets(self.models):
+            self._check_map()
+            found = self._optimizers(self.map)
+            self.map = dataclasses.replace(self.map, optimizers=found)
+
+    def _optimizers(self, found):
+        targets = _targets(self.models)
+        scalars = [n for p in self.inventory.powers for n in (p.beta1, p.beta2)]
+        scalars += self.inventory.steps
+        values = {name: float(self.checkpoint.read(name)) for name in scalars}
+        dtypes = {
+            name: self.checkpoint.variables[name].dtype.name
+            for name in self.inventory.steps
+        }
+        trained = {model: self._trained(found, model) for model in targets}
+        return tuple(
+            optimizer_pairing.propose(
+                self.inventory, values, trained, targets, dtypes
+            )
+        )
+
+    def _trained(self, found, model):
+        by_key = {variable.key: variable for variable in self._keras}
+        own = {p.tf1: by_key[p.keras] for p in found.pairs}
+        return {
+            name: variable.variable
+            for name, variable in own.items()
+            if variable.model == model and variable.variable.trainable
+        }
+
+    def _report(self):
+        if self.inventory.averages:
+            self.notes.append(
+                f"{len(self.inventory.averages)} shadow variables of "
+                "ExponentialMovingAverage are left behind; to take them, put "
+                "their names into the map in place of those of their variables"
+            )
+        carried = {
+            slot.tf1 for pair in self.map.optimizers for slot in pair.slots
+        }
+        left = [s for s in self.inventory.slots if s.name not in carried]
+        if left:
+            kinds = sorted({slot.optimizer for slot in left})
+            self.notes.append(
+                f"{len(left)} slots of {', '.join(kinds)} are left behind"
+            )
+        named = {p.tf1 for p in self.map.pairs} | set(self.map.unused)
+        named |= {name for u in self.map.unpaired for name in u.candidates}
+        ignored = [n for n in self.inventory.variables if n not in named]
+        if ignored:
+            self.notes.append(
+                "left behind, as the map does not name them: "
+                + ", ".join(ignored[:10])
+            )
+        for pair in self.map.optimizers:
+            self.notes.append(_describe(pair))
+            self._note_epsilon(pair)
+        for step in self.inventory.steps:
+            self._note_step(step)
+        if self.inventory.others:
+            self.notes.append(
+                "left behind as no part of a network: "
+                + ", ".join(self.inventory.others[:10])
+            )
+
+    def _note_epsilon(self, pair):
+        optimizer = getattr(self.models.get(pair.model), "optimizer", None)
+        epsilon = getattr(optimizer, "epsilon", None)
+        default = _EPSILONS.get(pair.family)
+        if None not in (epsilon, default) and epsilon != default:
+            self.notes.append(
+                f"{pair.family} of {pair.model} is compiled with epsilon="
+                f"{epsilon:g}; TF1's default is {default:g}, and no checkpoint "
+                "holds it"
+            )
+
+    def _note_step(self, step):
+        counted = [p for p in self.map.optimizers if p.steps is not None]
+        value = int(self.checkpoint.read(step))
+        if counted and value not in [p.steps for p in counted]:
+            says = ", ".join(f"{p.model} {p.steps}" for p in counted)
+            self.notes.append(
+                f"{step} is {value}, but the optimizers have done: {says}; was it "
+                "shared by both, or counted elsewhere?"
+            )
+
+    def check(self) -> None:
+        """Raises `UserError` unless the map can be carried out."""
+        self._check_map()
+        self._check_averages()
+
+    def _check_map(self):
+        variable_map.check(self.map, self.checkpoint.variables, self._keras)
+
+    def _check_averages(self):
+        """Refuses moving averages that were saved but never updated."""
+        by_key = {v.key: v for v in self._keras}
+        averages = [p for p in self.map.pairs if by_key[p.keras].is_moving]
+        if not averages or self._options.assume_moving:
+            return
+        for pair in averages:
+            initial = by_key[pair.keras].role == names.MOVING_VARIANCE
+            if np.any(self.checkpoint.read(pair.tf1) != float(initial)):
+                return
+        raise UserError(
+            f"all {len(averages)} moving averages are still 0 and 1: they were "
+            "saved but never updated, as where UPDATE_OPS were not run; TF1 would "
+            "sample with them too; --assume_moving=initial takes them as they are"
+        )
+
+    def load(self) -> None:
+        """Gives the models, and their optimizers, the values in the checkpoint.
+
+        Raises:
+          UserError: if the map cannot be carried out.
+        """
+        self.check()
+        by_key = {v.key: v.variable for v in self._keras}
+        for pair in self.map.pairs:
+            value = self.checkpoint.read(pair.tf1)
+            by_key[pair.keras].assign(pair.to_keras(value))
+        for assumed in self.map.assumed:
+            variable = by_key[assumed.keras]
+            variable.assign(np.full(variable.shape, assumed.value))
+        targets = _targets(self.models)
+        for pair in self.map.optimizers:
+            if pair.model not in targets:
+                raise UserError(_not_compiled(pair.model))
+            optimizer_state.load(
+                pair,
+                targets[pair.model],
+                _by_tf1(self.map, by_key),
+                self.checkpoint.read,
+            )
+
+    def write(self, folder: str, overwrite: bool = False) -> None:
+        """Writes the models, a `tf.train.Checkpoint` of them all, and the map.
+
+        Raises:
+          UserError: if the folder cannot be written, or is not empty and
+            `overwrite` is false.
+        """
+        with outputs.staged(folder, overwrite) as part:
+            for name, model in self.models.items():
+                model.save_weights(os.path.join(part, name + ".weights.h5"))
+                _save(model, os.path.join(part, name + ".keras"))
+            inner = os.path.join(part, "checkpoints")
+            os.makedirs(inner)
+            tracked(self.models).write(os.path.join(inner, "model"))
+            with open(os.path.join(inner, "checkpoint"), "w") as file:
+                file.write('model_checkpoint_path: "model"\n')
+            with open(os.path.join(part, "map.json"), "w") as file:
+                file.write(map_file.dump(self.map))
+
+
+def _save(model, path):
+    try:
+        model.save(path)
+    except (ValueError, TypeError, NotImplementedError) as error:
+        raise UserError(
+            f"Keras cannot save the model '{model.name}' whole: {error}; give its "
+            "own layers a get_config()"
+        ) from error
+
+
+def _with_unused(found):
+    """Moves what no model has a place for from the refused to the unused."""
+    nowhere = [u for u in found.unpaired if u.keras == pairing.NOTHING]
+    names_of = tuple(name for u in nowhere for name in u.candidates)
+    return dataclasses.replace(
+        found,
+        unused=found.unused + names_of,
+        unpaired=tuple(u for u in found.unpaired if u not in nowhere),
+    )
+
+
+def _describe(pair):
+    steps = "unknown steps" if pair.steps is None else f"{pair.steps} steps"
+    return (
+        f"{pair.family} of {pair.model}: {len(pair.slots)} slots, {steps} "
+        f"({pair.reason})"
+    )
+
+
+def _targets(models):
+    found = {name: optimizer_state.target(m) for name, m in models.items()}
+    return {name: target for name, target in found.items() if target}
+
+
+def _by_tf1(mapping, by_key):
+    return {pair.tf1: (pair, by_key[pair.keras]) for pair in mapping.pairs}
+
+
+def _not_compiled(model):
+    return (
+        f"the map has an optimizer of '{model}', but that model was not compiled "
+        "with one"
+    )
+
+
+def tracked(models: Dict[str, keras.Model]) -> tf.train.Checkpoint:
+    """Returns the `tf.train.Checkpoint` of models and their optimizers."""
+    objects = dict(models)
+    for name, target in _targets(models).items():
+        objects[name + "_optimizer"] = target.optimizer
+    return tf.train.Checkpoint(**objects)
+
+
+def restore(models: Dict[str, keras.Model], path: str) -> None:
+    """Gives models the state in a checkpoint that `Conversion.write` wrote.
+
+    Raises:
+      UserError: if it is damaged or of other models.
+    """
+    path = tf1_checkpoint.find(path)
+    table_file.read_bundle_index(path)
+    try:
+        tracked(models).read(path).assert_consumed()
+    except _RESTORE_ERRORS as error:
+        line = str(error).strip().splitlines() or [type(error).__name__]
+        raise UserError(
+            f"cannot restore '{path}' into the models: {line[0][:300]}"
+        ) from error
+
+
+def _owner(pair, name):
+    return next(slot.of for slot in pair.slots if slot.tf1 == name)
+
+
+def to_tf1(
+    models: Dict[str, keras.Model],
+    mapping: VariableMap,
+    base: Optional[Tf1Checkpoint] = None,
+) -> Dict[str, np.ndarray]:
+    """Returns the values of models by names in TF1.
+
+    Args:
+      models: by name.
+      mapping: as `Conversion.write` wrote it.
+      base: a checkpoint whose other variables are taken along.
+
+    Raises:
+      UserError: if the map does not fit.
+    """
+    known = variables(models)
+    variable_map.check(mapping, base and base.variables, known)
+    by_key: Dict[str, KerasVariable] = {v.key: v.variable for v in known}
+    values = base.read_all() if base else {}
+    for pair in mapping.pairs:
+        value = pair.to_tf1(by_key[pair.keras].numpy())
+        values[pair.tf1] = value.astype(pair.dtype)
+    targets = _targets(models)
+    for pair in mapping.optimizers:
+        if pair.model not in targets:
+            raise UserError(_not_compiled(pair.model))
+        by_tf1 = _by_tf1(mapping, by_key)
+        state = optimizer_state.dump(pair, targets[pair.model], by_tf1)
+        kept = {n: v for n, v in state.items() if v is not None}
+        lost = [n for n, v in state.items() if v is None and n not in values]
+        # What Keras does not keep, as RMSprop its unused momentum, is zero.
+        zeros = {n: np.zeros_like(values[_owner(pair, n)]) for n in lost}
+        values = {**values, **kept, **zeros}
+    return values

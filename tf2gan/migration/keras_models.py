@@ -1,0 +1,189 @@
+"""Loads somebody's Keras 3 models and lists their variables."""
+
+import dataclasses
+import importlib
+import importlib.util
+import os
+import re
+import sys
+from typing import Any, Dict, List, Tuple
+
+import keras
+import numpy as np
+
+from tf2gan.common.errors import UserError
+from tf2gan.migration import names
+
+_FILE_NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$")
+
+
+@dataclasses.dataclass(frozen=True)
+class KerasVariable:
+    """A variable of a Keras model.
+
+    Attributes:
+      key: the model's name and the variable's path in it, what a map names.
+      model: name of the model.
+      path: in the model.
+      layer: position of its layer among those of the model that have variables.
+      kind: class of the layer.
+      variable: itself.
+    """
+
+    key: str
+    model: str
+    path: str
+    layer: int
+    kind: str
+    variable: keras.Variable
+
+    @property
+    def role(self) -> str:
+        """Kernel, bias, gamma and so on."""
+        last = self.path.split("/")[-1]
+        return names.parse(last).role or last
+
+    @property
+    def shape(self) -> Tuple[int, ...]:
+        """Of the value."""
+        return tuple(self.variable.shape)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the value."""
+        return np.dtype(keras.backend.standardize_dtype(self.variable.dtype))
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether it is a moving average of batch normalization."""
+        return self.role in names.MOVING
+
+
+def load_models(source: str) -> Dict[str, keras.Model]:
+    """Calls a function that returns Keras models.
+
+    Args:
+      source: `path/to/file.py:function` or `package.module:function`. The
+        function takes no arguments and returns a model, a list of models, or a
+        dictionary of models by name. An optimizer whose state is wanted is
+        given to `model.compile`.
+
+    Returns:
+      The models by name.
+
+    Raises:
+      UserError: if the function cannot be had, fails, or returns anything else.
+    """
+    place, colon, name = source.rpartition(":")
+    if not colon or not place or not name.isidentifier():
+        raise UserError(
+            f"--keras_model='{source}': expected path/to/file.py:function or "
+            "package.module:function"
+        )
+    function = getattr(_import(source, place), name, None)
+    if not callable(function):
+        raise UserError(f"--keras_model='{source}': '{place}' has no {name}()")
+    try:
+        return _named(source, function())
+    except UserError:
+        raise
+    except Exception as error:  # whatever their code raises
+        raise _failed(source, error) from error
+
+
+def _import(source, place):
+    try:
+        if not place.endswith(".py"):
+            sys.path.insert(0, os.getcwd())
+            return importlib.import_module(place)
+        if not os.path.isfile(place):
+            raise UserError(f"--keras_model='{source}': no file '{place}'")
+        sys.path.insert(0, os.path.dirname(os.path.abspath(place)))
+        stem = os.path.splitext(os.path.basename(place))[0]
+        spec = importlib.util.spec_from_file_location(stem, place)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+    except UserError:
+        raise
+    except Exception as error:  # whatever their code raises
+        raise _failed(source, error) from error
+
+
+def _failed(source, error):
+    return UserError(
+        f"--keras_model='{source}' failed with {type(error).__name__}: {error}"
+    )
+
+
+def _named(source, models):
+    if isinstance(models, keras.Model):
+        models = [models]
+    if isinstance(models, (list, tuple)):
+        models = {getattr(m, "name", str(n)): m for n, m in enumerate(models)}
+    if not isinstance(models, dict) or not models:
+        raise UserError(
+            f"--keras_model='{source}' returned {type(models).__name__}; "
+            "expected a Keras 3 model, or a list or dictionary of models with "
+            "different names"
+        )
+    for name, model in models.items():
+        _check(source, name, model)
+    return models
+
+
+def _check(source, name, model):
+    if not isinstance(name, str) or not _FILE_NAME.match(name):
+        raise UserError(
+            f"--keras_model='{source}': {name!r:.60} is no name of a model; "
+            "files are called after it, use letters, digits, _ . and -"
+        )
+    if not isinstance(model, keras.Model):
+        raise UserError(
+            f"--keras_model='{source}': '{name}' is a {type(model).__name__}, "
+            "expected a Keras 3 model"
+        )
+    if not model.built or not model.weights:
+        raise UserError(
+            f"--keras_model='{source}': the model '{name}' has no variables "
+            "yet; give it a keras.Input, or call it once, before returning it"
+        )
+
+
+def variables(models: Dict[str, Any]) -> List[KerasVariable]:
+    """Lists the variables of models in order of creation, without random seeds."""
+    found, keys = [], set()
+    for name, model in models.items():
+        layers = _layers_of_variables(model)
+        numbers = {}
+        for variable in model.weights:
+            layer, kind = layers.get(id(variable), (None, ""))
+            scope = layer, variable.path.rpartition("/")[0]
+            number = numbers.setdefault(scope, len(numbers))
+            key = _key(name, variable.path, keys)
+            found.append(
+                KerasVariable(key, name, variable.path, number, kind, variable)
+            )
+    return found
+
+
+def _key(model, path, keys):
+    key = path if path.startswith(model + "/") else f"{model}/{path}"
+    number = 2
+    while key in keys:  # Keras lets two layers have one name
+        key = f"{key.split('#')[0]}#{number}"
+        number += 1
+    keys.add(key)
+    return key
+
+
+def _layers_of_variables(layer):
+    """Returns by id of a variable the identity and class of its layer."""
+    inner = getattr(layer, "layers", None)
+    if not inner:
+        kind = type(layer).__name__
+        return {id(v): (id(layer), kind) for v in layer.weights}
+    found = {}
+    for each in inner:
+        found.update(_layers_of_variables(each))
+    return found

@@ -1,0 +1,292 @@
+"""Runs parts of the graph in a `.meta` file, as a file of a stranger.
+
+Only what computes the wanted tensors is imported, and only if none of it can touch
+files or run code.
+"""
+
+import os
+from typing import Any, Dict, Iterable, Mapping
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf2gan.common.errors import UserError
+from tf2gan.migration.tf1_checkpoint import Tf1Checkpoint
+from tf2gan.migration.variable_map import VariableMap
+
+tf1 = tf.compat.v1
+
+_LARGEST_FILE = 1 << 31  # bytes, the most that protobuf reads
+_LONGEST_RUN = 300_000  # milliseconds
+_HARM = "^harm"  # no variable has such a name
+_VARIABLES = ("VariableV2", "Variable", "VarHandleOp")
+_STATEFUL = (*_VARIABLES, "Placeholder", "ReadVariableOp")
+_RANDOM = ("Random", "Truncated", "Multinomial", "Stateless")
+_NOT_FORWARD = ("gradients", "save/", "report_uninitialized")
+
+
+def read_meta(path: str) -> tf1.MetaGraphDef:
+    """Reads a `.meta` file.
+
+    Raises:
+      UserError: if there is none, or it is damaged.
+    """
+    from google.protobuf.message import DecodeError
+
+    if not os.path.isfile(path):
+        raise UserError(
+            f"--verify: no graph '{path}'; copy the .meta file beside the "
+            "checkpoint, or leave out --verify"
+        )
+    try:
+        if os.path.getsize(path) >= _LARGEST_FILE:
+            raise ValueError("it is too large")
+        meta = tf1.MetaGraphDef()
+        with open(path, "rb") as file:
+            meta.ParseFromString(file.read())
+        if not meta.graph_def.node:
+            raise ValueError("it has no operations")
+        return meta
+    except (DecodeError, ValueError, OSError) as error:
+        raise UserError(
+            f"--verify: cannot read the graph '{path}': {error}"
+        ) from error
+
+
+class MetaGraph:
+    """The graph of a stranger, of which parts are run."""
+
+    def __init__(self, meta: tf1.MetaGraphDef) -> None:
+        """Takes what `read_meta` returns; nothing is imported yet."""
+        self._def = meta.graph_def
+        self._nodes = {node.name: node for node in self._def.node}
+        self._needs: Dict[str, frozenset] = {}
+
+    def find_output(
+        self, name: str, model: keras.Model, mapping: VariableMap
+    ) -> str:
+        """Returns the tensor that ends the network whose variables are paired.
+
+        It depends on all trained variables of the network and on no other
+        network, has the shape of the model's output, lies in the scope of the
+        variables, and nothing in that scope is computed from it.
+
+        Raises:
+          UserError: if there is no such tensor, or several.
+        """
+        own = {p.tf1 for p in mapping.pairs if p.keras.split("/", 1)[0] == name}
+        trained = {n for n in own if "moving_" not in n}
+        others = {p.tf1 for p in mapping.pairs} - own
+        fitting = self._fitting(trained, others, model.outputs[0].shape)
+        scope = os.path.commonpath(trained) if trained else ""
+        ends = _ends_in_scope(fitting, scope)
+        if len(ends) != 1:
+            found = ", ".join([*ends, *fitting][:6]) or "none"
+            raise UserError(
+                f"--verify: cannot tell which tensor the model '{name}' computes "
+                f"(fitting: {found}); name it with --outputs={name}=TENSOR:0"
+            )
+        return ends[0]
+
+    def _fitting(self, trained, others, shape):
+        """Returns the tensors that depend on all of a network, and on no other."""
+        self._find_needs()
+        wanted = [
+            name
+            for name, needs in self._needs.items()
+            if trained <= needs
+            and not needs & others
+            and _HARM not in needs
+            and not name.startswith(_NOT_FORWARD)
+        ]
+        graph, _ = self._import(wanted)
+        tensors = [t for n in wanted for t in _outputs(graph, n)]
+        return {
+            tensor.name: tensor
+            for tensor in tensors
+            if tensor.dtype.is_floating and may_be(tensor.shape, shape)
+        }
+
+    def _find_needs(self):
+        """Finds the variables, and whether there is harm, behind every node."""
+        opened, stack = set(), list(self._nodes)
+        while stack:
+            name = stack[-1]
+            inputs = self._inputs(name)
+            if name in opened:
+                stack.pop()
+                # What is opened and not done yet is a loop's way back.
+                self._needs.setdefault(name, self._needs_of(name, inputs))
+            else:
+                opened.add(name)
+                stack += [n for n in inputs if n not in opened]
+
+    def _inputs(self, name):
+        inputs = [node_of(tensor) for tensor in self._nodes[name].input]
+        return [name for name in inputs if name in self._nodes]
+
+    def _needs_of(self, name, inputs):
+        found = {need for n in inputs for need in self._needs.get(n, ())}
+        node = self._nodes[name]
+        if node.op in _VARIABLES:
+            found.add(name)
+        if not _is_harmless(node):
+            found.add(_HARM)
+        return frozenset(found)
+
+    def placeholders(self, wanted: Iterable[str]) -> Dict[str, tf.Tensor]:
+        """Returns the placeholders that some tensors need, by name.
+
+        Raises:
+          UserError: if the graph has no such tensor, or may not be run.
+        """
+        graph, names = self._import([node_of(t) for t in wanted])
+        return {
+            name: graph.get_tensor_by_name(name + ":0")
+            for name in names
+            if self._nodes[name].op.startswith("Placeholder")
+        }
+
+    def has_default(self, placeholder: str) -> bool:
+        """Tells whether a placeholder need not be fed."""
+        return self._nodes[placeholder].op == "PlaceholderWithDefault"
+
+    def run(
+        self,
+        wanted: Mapping[str, str],
+        feeds: Mapping[str, np.ndarray],
+        checkpoint: Tf1Checkpoint,
+    ) -> Dict[str, Any]:
+        """Returns what tensors are, with the variables of a checkpoint.
+
+        Args:
+          wanted: names of the tensors, by any key.
+          feeds: of placeholders, by the name of the tensor.
+          checkpoint: that the graph belongs to.
+
+        Raises:
+          UserError: if the graph does not run, or may not.
+        """
+        graph, names = self._import([node_of(t) for t in wanted.values()])
+        try:
+            with graph.as_default(), tf1.Session(graph=graph) as session:
+                for name in names:
+                    if self._nodes[name].op in _VARIABLES:
+                        _restore(session, graph, name, checkpoint)
+                options = tf1.RunOptions(timeout_in_ms=_LONGEST_RUN)
+                return session.run(wanted, feeds, options)
+        except (tf.errors.OpError, ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                "--verify: the graph does not run: "
+                + str(error).strip().splitlines()[0][:300]
+            ) from error
+
+    def _import(self, targets):
+        """Imports what computes some nodes; returns the graph and their names."""
+        names = self._closure(targets)
+        self._check_harmless(names)
+        part = tf1.GraphDef(versions=self._def.versions)
+        for function in self._def.library.function:
+            if all(map(_is_harmless, function.node_def)):
+                part.library.function.add().CopyFrom(function)
+        for name in names:
+            node = part.node.add()
+            node.CopyFrom(self._nodes[name])
+            # Of the machine of then; and names of nodes that are left out.
+            node.device = ""
+            node.attr.pop("_class", None)
+        graph = tf.Graph()
+        try:
+            with graph.as_default():
+                tf1.import_graph_def(part, name="")
+        except (ValueError, tf.errors.OpError, KeyError) as error:
+            raise UserError(
+                "--verify: TensorFlow cannot import the graph: "
+                + str(error).strip().splitlines()[0][:300]
+            ) from error
+        return graph, names
+
+    def _check_harmless(self, names):
+        for node in (self._nodes[name] for name in names):
+            if not _is_harmless(node):
+                raise UserError(
+                    f"--verify: the operation '{node.name:.100}' ({node.op:.40}) of "
+                    "the graph can reach outside of it; it is not run"
+                )
+
+    def _closure(self, targets):
+        seen, stack = {}, list(targets)
+        while stack:
+            name = stack.pop()
+            if name in seen:
+                continue
+            if name not in self._nodes:
+                raise UserError(f"--verify: the graph has no '{name:.100}'")
+            seen[name] = True
+            stack += [node_of(i) for i in self._nodes[name].input]
+        return list(seen)
+
+
+def _ends_in_scope(fitting, scope):
+    """Returns the tensors of a scope that nothing in it makes others from."""
+    if not scope:
+        return []
+    own = {n: t for n, t in fitting.items() if n.startswith(scope + "/")}
+    inner = {fed.name for tensor in own.values() for fed in tensor.op.inputs}
+    return sorted(set(own) - inner)
+
+
+def _outputs(graph, name):
+    return graph.get_operation_by_name(name).outputs
+
+
+def node_of(tensor: str) -> str:
+    """Returns the name of the operation that a tensor comes from."""
+    return tensor.lstrip("^").split(":")[0]
+
+
+def _is_harmless(node):
+    """Tells whether an operation neither reads or writes files nor runs code."""
+    from tensorflow.python.framework import op_def_registry
+
+    definition = op_def_registry.get(node.op)
+    if definition is None:
+        return False
+    strings = tf.string.as_datatype_enum
+    arguments = [*definition.input_arg, *definition.output_arg]
+    if any(argument.type == strings for argument in arguments):
+        return False
+    if any(value.type == strings for value in node.attr.values()):
+        return False
+    stateless = not definition.is_stateful
+    return stateless or node.op in _STATEFUL or node.op.startswith(_RANDOM)
+
+
+def may_be(shape: tf.TensorShape, expected: Iterable[Any]) -> bool:
+    """Tells whether a tensor may hold a batch of another shape."""
+    if shape.rank is None or shape.rank == 0:
+        return False
+    sizes = shape.as_list()[1:]
+    wanted = list(expected[1:])
+    if None in sizes or None in wanted:
+        return len(sizes) == len(wanted)
+    return int(np.prod(sizes)) == int(np.prod(wanted))
+
+
+def _restore(session, graph, name, checkpoint):
+    variable = graph.get_operation_by_name(name)
+    if name not in checkpoint.variables:
+        raise UserError(
+            f"--verify: '{name}' of the graph is not in the checkpoint"
+        )
+    value = checkpoint.read(name)
+    if variable.type == "VarHandleOp":
+        assign = tf.raw_ops.AssignVariableOp(
+            resource=variable.outputs[0], value=tf.constant(value)
+        )
+    else:
+        assign = tf.raw_ops.Assign(
+            ref=variable.outputs[0], value=tf.constant(value)
+        )
+    session.run(assign)

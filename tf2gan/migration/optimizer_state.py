@@ -1,0 +1,148 @@
+"""Moves the state of TF1's optimizers into those of Keras, and back.
+
+The two keep the same numbers, with one exception: TF1's momentum is a sum of
+gradients, Keras's is that sum times minus the learning rate.
+"""
+
+import dataclasses
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
+
+import keras
+import numpy as np
+
+from tf2gan.common.errors import UserError
+from tf2gan.migration import slots
+from tf2gan.migration.slots import ADAM, MOMENTUM, RMSPROP
+from tf2gan.migration.variable_map import OptimizerPair
+from tf2gan.optimizers import Adam
+
+ADVICE = (
+    '; compile the model otherwise, edit the map\'s "optimizers", or leave the '
+    "state behind with --weights_only"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """An optimizer of Keras in TF1's words.
+
+    Attributes:
+      family: "Adam", "RMSProp" or "Momentum".
+      optimizer: itself, built.
+      slots: its variables by what TF1 calls them, in the order of `variables`.
+      variables: that it trains.
+    """
+
+    family: str
+    optimizer: Any
+    slots: Mapping[str, Sequence[keras.Variable]]
+    variables: Sequence[keras.Variable]
+
+    def slot(self, name: str, variable: keras.Variable):
+        """Returns the slot of a variable, None if there is none."""
+        held = self.slots.get(name)
+        if not held:
+            return None
+        found = [v is variable for v in self.variables]
+        return held[found.index(True)] if True in found else None
+
+    @property
+    def scale(self) -> Dict[str, float]:
+        """What TF1's slots are multiplied by."""
+        if self.family != MOMENTUM:
+            return {}
+        return {"momentum": -float(self.optimizer.learning_rate.numpy())}
+
+    @property
+    def betas(self) -> Tuple[float, float]:
+        """Beta1 and beta2 of an Adam."""
+        if isinstance(self.optimizer, Adam):
+            return self.optimizer.beta1, self.optimizer.beta2
+        return self.optimizer.beta_1, self.optimizer.beta_2
+
+
+def target(model: keras.Model) -> Optional[Target]:
+    """Describes the optimizer that a model was compiled with; None if with none.
+
+    Raises:
+      UserError: if TF1 has none like it.
+    """
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is None:
+        return None
+    if not optimizer.built:
+        optimizer.build(model.trainable_variables)
+    family, held = _slots_in_keras(model, optimizer)
+    return Target(family, optimizer, held, list(model.trainable_variables))
+
+
+def _slots_in_keras(model, optimizer):
+    if isinstance(optimizer, Adam):
+        return ADAM, {"m": optimizer.m, "v": optimizer.v}
+    if isinstance(optimizer, keras.optimizers.Adam) and not optimizer.amsgrad:
+        return ADAM, {"m": optimizer._momentums, "v": optimizer._velocities}
+    if isinstance(optimizer, keras.optimizers.RMSprop):
+        return RMSPROP, {
+            "rms": optimizer._velocities,
+            "mg": optimizer._average_gradients,
+            "momentum": optimizer._momentums,
+        }
+    if isinstance(optimizer, keras.optimizers.SGD):
+        return MOMENTUM, {"momentum": optimizer.momentums}
+    raise UserError(
+        f"the model '{model.name}' is compiled with {type(optimizer).__name__}; "
+        "slots are carried over to Adam, RMSprop and SGD with momentum" + ADVICE
+    )
+
+
+def load(pair: OptimizerPair, of: Target, variables, read) -> None:
+    """Gives an optimizer of Keras the state in a checkpoint.
+
+    RMSprop without momentum keeps no slot for it. TF1's does, but does not use
+    what is in it.
+
+    Args:
+      pair: what to carry over.
+      of: the optimizer.
+      variables: by name in TF1, (pair, Keras variable).
+      read: returns the value of a variable of the checkpoint.
+    """
+    for slot in pair.slots:
+        mapped, variable = variables[slot.of]
+        held = of.slot(slot.slot, variable)
+        if held is not None:
+            value = mapped.to_keras(read(slot.tf1))
+            factor = of.scale.get(slot.slot, 1.0)
+            held.assign(value if factor == 1.0 else value * factor)
+    if pair.steps is not None:
+        of.optimizer.iterations.assign(pair.steps)
+    if isinstance(of.optimizer, Adam):
+        of.optimizer.beta1_power.assign(read(pair.beta1_power))
+        of.optimizer.beta2_power.assign(read(pair.beta2_power))
+
+
+def dump(
+    pair: OptimizerPair, of: Target, variables
+) -> Dict[str, Optional[np.ndarray]]:
+    """Returns the state of an optimizer of Keras by names in TF1.
+
+    What the optimizer does not keep is None.
+    """
+    values = {}
+    for slot in pair.slots:
+        mapped, variable = variables[slot.of]
+        held = of.slot(slot.slot, variable)
+        if held is None:
+            values[slot.tf1] = None
+            continue
+        factor = of.scale.get(slot.slot, 1.0)
+        value = held.numpy() if factor == 1.0 else held.numpy() / factor
+        values[slot.tf1] = mapped.to_tf1(value).astype(mapped.dtype)
+    steps = int(of.optimizer.iterations.numpy())
+    if pair.global_step is not None:
+        values[pair.global_step] = np.asarray(steps, pair.step_dtype)
+    if pair.beta1_power is not None:
+        values[pair.beta1_power] = slots.power_after(of.betas[0], steps)
+    if pair.beta2_power is not None:
+        values[pair.beta2_power] = slots.power_after(of.betas[1], steps)
+    return values
