@@ -371,7 +371,7 @@ def files(folder):
         ),
         (
             "--checkpoint=run --keras_model=json:b --output_dir=two",
-            "'json' has no b()",
+            "no function 'b' in json",
         ),
         (
             "--checkpoint=run --keras_model=json:dumps --output_dir=two",

@@ -237,10 +237,10 @@ def test_without_resync_a_fault_goes_on_and_with_it_each_step_is_judged(tiny):
             {"inputs": {"images": "x"}},
             "has no input 'x', but 'pixels', 'noise'",
         ),
-        ({"inputs": {"picture": "pixels"}}, "`inputs` names 'picture'"),
+        ({"inputs": {"picture": "pixels"}}, "--inputs names 'picture'"),
         ({"steps": {"d": "train_step"}}, "'d' of the trace is no step"),
-        ({"steps": {"e": "generator_step"}}, "`steps` names 'e'"),
-        ({"variables": {"w": "G"}}, "`variables` names 'w'"),
+        ({"steps": {"e": "generator_step"}}, "--steps names 'e'"),
+        ({"variables": {"w": "G"}}, "--name_map names 'w'"),
         (
             {"variables": {"generator/w": "H"}},
             "no variables for .*'generator/w'",

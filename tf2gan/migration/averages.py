@@ -67,6 +67,8 @@ def verdicts(evidence: Evidence) -> List[AverageVerdict]:
         if difference.kind != "moving average":
             continue
         texts = _texts(evidence, difference.name, found)
+        if difference.unordered:
+            texts[0] = f"matches TF1's unordered update: {difference.unordered}"
         rows.append(
             AverageVerdict(
                 evidence.iteration,
@@ -100,6 +102,61 @@ def explain(
                 for side, of_mean in zip(evidence.sides, found[mean])
             )
     return found
+
+
+def unordered(
+    evidence: Evidence,
+) -> Dict[str, List[Tuple[str, np.ndarray]]]:
+    """Returns what a moving average would be, had TF1 not kept to the order of calls.
+
+    Two updates of one average in one `session.run` may come in either order, or both
+    read the old value. A recording with one of these other results was made by a
+    graph that leaves the order to chance, so a candidate need not have the same. A
+    recording in the order of the calls shows no chance, and is not among them.
+
+    Returns:
+      By name of an average that differs and that the candidate updated on both
+      calls: each order in words, and its result from the reference's old value.
+    """
+    found = {}
+    for difference in evidence.differences:
+        name = difference.name
+        if difference.kind != "moving average" or difference.allowed:
+            continue
+        if not _comparable(evidence, name):
+            continue
+        made = _explain_candidate(evidence.candidate, name)
+        if made and _is_once_each(made):
+            found[name] = _other_orders(evidence, name, made)
+    return found
+
+
+def _explain_candidate(side, name):
+    """Explains one average by itself, with the rate that fits it."""
+    mean = _shortest(side, name.replace(VARIANCE, MEAN), None)
+    if name.endswith("/" + MEAN) or mean is None:
+        return mean
+    return _explain_variance(side, name, mean)
+
+
+def _is_once_each(made):
+    """Whether an average was updated by two calls, once by each."""
+    updates = [update for update in made.updates if update != RACE]
+    return len(updates) == len(set(updates)) == 2
+
+
+def _other_orders(evidence, name, made):
+    statistics, _ = batch_statistics(evidence.candidate, name, made.bessel)
+    old = np.asarray(evidence.reference.before[name], np.float64)
+    calls = tuple(statistics)
+    orders = [calls[::-1], (RACE, *calls)]
+    return [
+        (
+            str(dataclasses.replace(made, updates=order)).rpartition(": ")[2],
+            predict(old, statistics, order, made.rate)[0],
+        )
+        for order in orders
+    ]
 
 
 def batch_statistics(
@@ -241,8 +298,9 @@ def _texts(evidence, name, found):
     explained = found.get(name, (None, None))
     if all(explained):
         one, other = map(str, explained)
-        return one, f"matches TF1's {other}" if _is_race(explained) else other
-    texts = []
+        race = _is_race(explained)
+        return [one, f"matches TF1's {other}" if race else other]
+    texts: List[str] = []
     for side, explanation in zip(evidence.sides, explained):
         texts.append(str(explanation) if explanation else _moved(side, name))
     return texts

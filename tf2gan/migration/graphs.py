@@ -55,10 +55,11 @@ def read(source: str) -> Graph:
 
 def from_function(source: str) -> Graph:
     """Calls a function that builds a graph; see `read`."""
-    function = user_code.load_function(source)
+    label = f"--graph='{source}'"
+    function = user_code.load_function(source, label)
     graph = tf.Graph()
     with graph.as_default():
-        built = user_code.call(function, source)
+        built = user_code.call(label, function)
     if isinstance(built, (graph_pb2.GraphDef, meta_graph_pb2.MetaGraphDef)):
         return from_message(source, built)
     graph = built if isinstance(built, tf.Graph) else graph

@@ -2,20 +2,17 @@
 
 import dataclasses
 import functools
-import hashlib
-import importlib
-import importlib.util
 import inspect
 import json
 import os
-import sys
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Mapping, Optional
 
 import numpy as np
 
 from tf2gan.common import specs
 from tf2gan.common.errors import UserError
 from tf2gan.common.specs import GanSpec
+from tf2gan.migration import user_code
 from tf2gan.migration.evidence import network_of
 from tf2gan.migration.lockstep import FEEDS
 from tf2gan.migration.report import PHASES
@@ -70,7 +67,7 @@ def make(text: str, settings: Settings, makers: Makers, role: str) -> Any:
             makers[side], rest, settings, f"--{role}='{text}'"
         )
     else:
-        made = _from_function(side, rest, settings, f"--{role}='{text}'")
+        made = _from_function(text, settings, f"--{role}='{text}'")
     return Guarded(made, f"{role} {text}")
 
 
@@ -95,7 +92,9 @@ class Guarded:
 
         def guarded(*arguments):
             label = f"{self._label}: {name}"
-            return _checked(name, _call(label, method, *arguments), label)
+            return _checked(
+                name, user_code.call(label, method, *arguments), label
+            )
 
         return guarded
 
@@ -120,18 +119,22 @@ class Renamed:
             return value
 
         @functools.wraps(value)
-        def renamed(*arguments):
+        def under_other_names(*arguments):
             return _rename(value(*arguments), self._to_reference)
 
-        return renamed
+        return under_other_names
 
     def load_state(self, state: Dict[str, Any]) -> None:
         """Sets all variables, by the reference's names."""
         self._implementation.load_state(_rename(state, self._to_own))
 
 
-def read_names(path: str) -> Dict[str, str]:
+def read_names(path: str, absent: bool = False) -> Dict[str, Optional[str]]:
     """Reads a name map: a JSON object of the reference's names and the candidate's.
+
+    Args:
+      path: of the file.
+      absent: whether null may stand for what the candidate does not have.
 
     Raises:
       UserError: if the file is none, or two names are mapped to one.
@@ -147,14 +150,17 @@ def read_names(path: str) -> Dict[str, str]:
         ) from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"name map '{path}' is no JSON: {error}") from error
+    allowed = (str, type(None)) if absent else str
     if not isinstance(names, dict) or not all(
-        isinstance(own, str) for own in names.values()
+        isinstance(own, allowed) for own in names.values()
     ):
         raise UserError(
             f"name map '{path}': expected one object whose keys are the "
             "reference's names and whose values the candidate's, all strings"
+            + (" or null" if absent else "")
         )
-    if len(set(names.values())) < len(names):
+    owned = [own for own in names.values() if own is not None]
+    if len(set(owned)) < len(owned):
         raise UserError(f"name map '{path}' maps two names to the same one")
     return names
 
@@ -173,24 +179,6 @@ def _first_call(name):
     """Returns `discriminator/conv2d` for `discriminator_1/conv2d`."""
     scope, slash, rest = name.partition("/")
     return network_of(scope) + slash + rest
-
-
-def load_function(place: str, name: str, label: str) -> Callable:
-    """Returns a function of a file or of a module.
-
-    Args:
-      place: the path of a `.py` file, or the dotted name of a module.
-      name: of the function in it.
-      label: what the user wrote, for messages.
-
-    Raises:
-      UserError: if there is none, or its file fails as it is imported.
-    """
-    module = _call(label, _load_module, place)
-    function = getattr(module, name, None)
-    if not callable(function):
-        raise UserError(f"{label}: no function '{name}' in {place}")
-    return function
 
 
 def _from_registry(maker, text, settings, label):
@@ -243,56 +231,17 @@ def _number(spec, key, value, label):
         ) from None
 
 
-def _from_function(place, name, settings, label):
-    function = load_function(place, name, label)
+def _from_function(text, settings, label):
+    function = user_code.load_function(text, label)
     known = {
         "spec": specs.get_spec(settings.model),
         "update_ops": settings.update_ops,
         "dtype": settings.dtype,
         "seed": settings.seed,
     }
-    wanted = _call(label, inspect.signature, function).parameters
+    wanted = user_code.call(label, inspect.signature, function).parameters
     given = {n: known[n] for n in ARGUMENTS if n in wanted}
-    return _call(label, functools.partial(function, **given))
-
-
-def _load_module(place):
-    if not place.endswith(".py"):
-        _allow_imports_from(os.getcwd())
-        return importlib.import_module(place)
-    if not os.path.isfile(place):
-        raise UserError(f"no file '{place}'")
-    path = os.path.abspath(place)
-    _allow_imports_from(os.path.dirname(path))
-    # Two files of one name may be compared: each gets a module of its own.
-    digest = hashlib.sha256(path.encode()).hexdigest()[:16]
-    module_spec = importlib.util.spec_from_file_location(
-        f"compared_{digest}", path
-    )
-    module = importlib.util.module_from_spec(module_spec)
-    sys.modules[module_spec.name] = module
-    module_spec.loader.exec_module(module)
-    return module
-
-
-def _allow_imports_from(folder):
-    """Lets somebody's code import what lies beside it, as a script could."""
-    if folder not in sys.path:
-        sys.path.append(folder)
-
-
-def _call(label, function, *arguments):
-    """Calls somebody's code; any exception of it becomes a `UserError`."""
-    try:
-        return function(*arguments)
-    except UserError as error:
-        raise UserError(f"{label}: {error}") from error
-    # Not to be left with the status of a comparison: a module that calls sys.exit.
-    except (Exception, SystemExit) as error:
-        raise UserError(
-            f"{label} failed with {type(error).__name__}: {error} (--debug shows "
-            "where)"
-        ) from error
+    return user_code.call(label, functools.partial(function, **given))
 
 
 def _checked(name, value, label):
@@ -320,7 +269,7 @@ def _checked(name, value, label):
 
 
 def _numbers(value, label):
-    array = _call(label, np.array, value)
+    array = user_code.call(label, np.array, value)
     if array.dtype.kind not in "fiub":
         raise UserError(f"{label} is of type {array.dtype}; expected numbers")
     return array
@@ -331,14 +280,18 @@ def _callable(implementation, name):
 
 
 def _rename(arrays, names):
-    return {_renamed(name, names): value for name, value in arrays.items()}
+    return {renamed(name, names): value for name, value in arrays.items()}
 
 
-def _renamed(name, names):
+def renamed(name: str, names: Mapping[str, Optional[str]]) -> Optional[str]:
+    """Returns the own name of what a map, or the map's entry of its layer, names.
+
+    None if the map says that the implementation does not have it.
+    """
     head, rest = name, ""
     while head:
         if head in names:
-            return names[head] + rest
+            return None if names[head] is None else names[head] + rest
         head, slash, last = head.rpartition("/")
         rest = slash + last + rest
     return name

@@ -1,18 +1,14 @@
 """Loads somebody's Keras 3 models and lists their variables."""
 
 import dataclasses
-import importlib
-import importlib.util
-import os
 import re
-import sys
 from typing import Any, Dict, List, Tuple
 
 import keras
 import numpy as np
 
 from tf2gan.common.errors import UserError
-from tf2gan.migration import names
+from tf2gan.migration import names, user_code
 
 _FILE_NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$")
 
@@ -74,46 +70,9 @@ def load_models(source: str) -> Dict[str, keras.Model]:
     Raises:
       UserError: if the function cannot be had, fails, or returns anything else.
     """
-    place, colon, name = source.rpartition(":")
-    if not colon or not place or not name.isidentifier():
-        raise UserError(
-            f"--keras_model='{source}': expected path/to/file.py:function or "
-            "package.module:function"
-        )
-    function = getattr(_import(source, place), name, None)
-    if not callable(function):
-        raise UserError(f"--keras_model='{source}': '{place}' has no {name}()")
-    try:
-        return _named(source, function())
-    except UserError:
-        raise
-    except Exception as error:  # whatever their code raises
-        raise _failed(source, error) from error
-
-
-def _import(source, place):
-    try:
-        if not place.endswith(".py"):
-            sys.path.insert(0, os.getcwd())
-            return importlib.import_module(place)
-        if not os.path.isfile(place):
-            raise UserError(f"--keras_model='{source}': no file '{place}'")
-        sys.path.insert(0, os.path.dirname(os.path.abspath(place)))
-        stem = os.path.splitext(os.path.basename(place))[0]
-        spec = importlib.util.spec_from_file_location(stem, place)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-    except UserError:
-        raise
-    except Exception as error:  # whatever their code raises
-        raise _failed(source, error) from error
-
-
-def _failed(source, error):
-    return UserError(
-        f"--keras_model='{source}' failed with {type(error).__name__}: {error}"
-    )
+    label = f"--keras_model='{source}'"
+    function = user_code.load_function(source, label)
+    return _named(source, user_code.call(label, function))
 
 
 def _named(source, models):

@@ -6,7 +6,8 @@ compared in the order in which a step computes it: feed, activation, loss, gradi
 slot, weight, moving average, sample. The first to differ is where to look.
 """
 
-from typing import Any, Iterable, Tuple
+import re
+from typing import Any, Callable, Iterable, Tuple
 
 import numpy as np
 
@@ -22,12 +23,13 @@ from tf2gan.migration.report import (
 )
 
 FEEDS = ("images", "latent")
+_SLOT = re.compile(r"(Adam|RMSProp|Momentum|Adagrad|Adadelta)(_\d+)?")
 
 
 def kind_of(name: str) -> str:
     """Returns the kind of a variable by its name in TF1."""
     last = name.split("/")[-1]
-    if last in ("Adam", "Adam_1") or "_power" in last:
+    if _SLOT.fullmatch(last) or "_power" in last:
         return "slot"
     if last.startswith("moving_"):
         return "moving average"
@@ -57,6 +59,39 @@ def distance(reference: Any, candidate: Any) -> Tuple[float, float]:
     if absolute == 0.0:
         return 0.0, 0.0
     return absolute, absolute / size if size else np.inf
+
+
+def compare(
+    evidence: Evidence,
+    kind: str,
+    name: str,
+    values: Tuple[Any, Any],
+    noisy: bool,
+    tolerance: Tolerance,
+) -> Difference:
+    """Compares the reference's and the candidate's value of a tensor.
+
+    Args:
+      evidence: of the phase.
+      kind: one of `KINDS`.
+      name: of the tensor.
+      values: both; None for what one side lacks.
+      noisy: whether its true gradient is zero.
+      tolerance: that decides whether the difference is allowed.
+    """
+    absolute, relative = distance(*values)
+    bound = tolerance.noise if noisy else tolerance.relative
+    return Difference(
+        evidence.iteration,
+        evidence.phase,
+        kind,
+        name,
+        absolute,
+        relative,
+        noisy,
+        (absolute if noisy else relative) <= bound,
+        _note(*values),
+    )
 
 
 def run(
@@ -106,27 +141,43 @@ def run(
             evidence = comparison.phase(
                 iteration, phase, batch, watch, evidence
             )
-            _take_into(report, evidence, resync)
+            take_into(report, evidence, resync)
             if stop and report.first:
                 return report
     return report
 
 
-def _take_into(report, evidence, resync):
-    """Adds the phase's comparisons; looks for causes where they mean something.
+def take_into(
+    report: Report,
+    evidence: Evidence,
+    resync: bool,
+    labelled: Callable[[Any], Any] = lambda entry: entry,
+) -> None:
+    """Adds a phase's comparisons; looks for causes where they mean something.
 
     After a first difference the two sides are in other states, and what follows
     from that is no cause: unless the candidate gets the reference's state again.
+
+    Args:
+      report: to add to.
+      evidence: of the phase.
+      resync: whether the candidate had the reference's state before it.
+      labelled: gives a `Difference`, `Cause` or `AverageVerdict` the names by which
+        the report is to call things.
     """
     before = report.first
     for difference in evidence.differences:
-        report.add(difference)
+        report.add(labelled(difference))
     if resync or not before:
-        report.add_causes(causes.find(evidence))
-    if evidence.iteration == 1 or (
-        resync and evidence.differs("moving average")
+        report.add_causes(list(map(labelled, causes.find(evidence))))
+    unordered = any(d.unordered for d in evidence.differences)
+    if (
+        evidence.iteration == 1
+        or unordered
+        or (resync and evidence.differs("moving average"))
     ):
-        report.add_averages(averages.verdicts(evidence))
+        found = averages.verdicts(evidence)
+        report.add_averages(list(map(labelled, found)))
 
 
 class _Comparison:
@@ -151,7 +202,7 @@ class _Comparison:
             previous.previous = None  # else all phases would be kept
         evidence = Evidence(iteration, phase, *sides, previous=previous)
         evidence.differences = [
-            self._compare(iteration, phase, kind, name, values)
+            self._compare(evidence, kind, name, values)
             for kind, name, values in _comparisons(phase, *sides)
         ]
         return evidence
@@ -169,22 +220,9 @@ class _Comparison:
             if size < self._tolerance.quiet * largest:
                 self._noisy.add(name)
 
-    def _compare(self, iteration, phase, kind, name, values):
-        absolute, relative = distance(*values)
+    def _compare(self, evidence, kind, name, values):
         noisy = any(name == n or name.startswith(n + "/") for n in self._noisy)
-        bound = self._tolerance.noise if noisy else self._tolerance.relative
-        allowed = (absolute if noisy else relative) <= bound
-        return Difference(
-            iteration,
-            phase,
-            kind,
-            name,
-            absolute,
-            relative,
-            noisy,
-            allowed,
-            _note(*values),
-        )
+        return compare(evidence, kind, name, values, noisy, self._tolerance)
 
 
 def _before(implementation, batch, watch, gradients_too):

@@ -3,17 +3,25 @@
 It gets the recorded variables and, call by call, the recorded inputs; after every
 call, all that was recorded is compared in the order in which a step computes it:
 feed, loss, gradient, slot, weight, moving average, step count.
+
+A script whose two updates of a moving average race (on real and on generated images,
+in one `session.run`) recorded one of three results. Where a recorded average is, within
+the tolerance, that of another order than the candidate's, this is no difference: the
+report has it as the unordered update that it is, and the candidate goes on with the
+recorded value.
 """
 
-from typing import Any, Dict, List, Optional
+import dataclasses
+from typing import Any, Dict, Mapping, Optional
 
 import numpy as np
 
 from tf2gan.common.errors import UserError
-from tf2gan.migration import lockstep, traces
-from tf2gan.migration.lockstep import Difference, Report, Tolerance
+from tf2gan.migration import averages, implementations, lockstep, traces
+from tf2gan.migration.evidence import Evidence, Side
+from tf2gan.migration.report import Report, Tolerance
 
-ARGUMENTS = ("images", "latent")
+ARGUMENTS = lockstep.FEEDS
 
 
 def replay(
@@ -22,42 +30,46 @@ def replay(
     tolerance: Tolerance = Tolerance(),  # noqa: B008 (frozen)
     inputs: Optional[Dict[str, str]] = None,
     steps: Optional[Dict[str, str]] = None,
-    variables: Optional[Dict[str, Optional[str]]] = None,
+    variables: Optional[Mapping[str, Optional[str]]] = None,
     resync: bool = False,
     stop: bool = False,
 ) -> Report:
     """Runs the recorded steps and compares them with the record.
 
-    In the report, iteration n is the n-th call of its phase.
+    In the report, iteration n is the n-th call of its phase. Tensors and phases have
+    their recorded names; what causes say of tensors is in the implementation's.
 
     Args:
       folder: written by `tf1gan/trace.py`.
-      implementation: has the methods that `lockstep.run` describes; those that the
-        trace has no counterpart of (activations, samples) are not called.
+      implementation: has the methods that `lockstep.run` describes; of those that the
+        trace has no counterpart of, activations serve to find causes, and samples
+        are not drawn.
       tolerance: how far the two may be apart.
       inputs: {"images": recorded name, "latent": recorded name}; the same names if
         None. A call that had only one of them gets the other from the call before.
       steps: {phase of the trace: method}; the same names if None.
       variables: {recorded name: name in the implementation, or None for one that it
-        does not have}; names that are not in it, and all if None, are the same on
-        both sides.
+        does not have}; a layer's name stands for its variables, a variable's for its
+        slots. Names that are not in it, and all if None, are the same on both sides.
       resync: whether to load the recorded variables before each call, so that each
         step's own fault shows and not only the first.
       stop: whether to end at the first difference.
+
+    Returns:
+      All comparisons, and causes and verdicts as `lockstep.run` gives them.
 
     Raises:
       UserError: if the trace cannot be read, or does not fit the implementation.
     """
     trace = traces.read(folder)
     side = _Implementation(trace, implementation, inputs, steps, variables)
-    comparison = _Comparison(tolerance)
-    side.load(trace.initial_state())
-    report = Report()
+    comparison = _Comparison(tolerance, side, trace.initial_state())
+    report = Report(tolerance=tolerance, warnings=trace.warnings())
     for call in trace.calls():
-        side.load(call.changed)
-        for difference in comparison.call(call, side):
-            report.add(difference)
-        report.iterations = max(report.iterations, comparison.iteration)
+        evidence = comparison.call(call)
+        report.iterations = max(report.iterations, evidence.iteration)
+        labels = _Labels(side, call.phase)
+        lockstep.take_into(report, evidence, resync, labels.on)
         if stop and report.first:
             break
         if resync:
@@ -66,24 +78,33 @@ def replay(
 
 
 class _Implementation:
-    """An implementation that goes by the trace's names."""
+    """An implementation that takes what the trace holds, by its own names."""
 
     def __init__(self, trace, implementation, inputs, steps, variables):
         self._wrapped = implementation
         self._names = _names(trace, implementation.state(), variables or {})
-        self._recorded_names = {v: k for k, v in self._names.items()}
+        self.recorded_names = {v: k for k, v in self._names.items()}
         self._inputs = _input_names(inputs or {})
         self._steps = _methods(trace, implementation, steps or {})
         self._arguments = {}
 
+    def own(self, recorded):
+        """Returns recorded arrays by the implementation's names."""
+        return {
+            self._names[name]: value
+            for name, value in recorded.items()
+            if name in self._names
+        }
+
     def load(self, recorded):
         """Sets the variables that are given, and leaves the others."""
-        if not recorded:
-            return
+        if recorded:
+            self.load_own(self.own(recorded))
+
+    def load_own(self, values):
+        """Does the same by the implementation's names."""
         state = dict(self._wrapped.state())
-        for name, value in recorded.items():
-            if name in self._names:
-                state[self._names[name]] = value
+        state.update(values)
         self._wrapped.load_state(state)
 
     def take_inputs(self, call):
@@ -95,8 +116,8 @@ class _Implementation:
             elif argument not in self._arguments:
                 raise UserError(
                     f"call {call.number} of the trace has no input '{name}', but "
-                    f"{_listed(call.inputs)}; say in `inputs` which of them is "
-                    f"'{argument}'"
+                    f"{_listed(call.inputs)}; say in --inputs which of them is "
+                    f"'{argument}', as in {argument}=NAME"
                 )
         return dict(self._arguments)
 
@@ -106,101 +127,174 @@ class _Implementation:
             return dict(self._arguments)
         return self._wrapped.feed(*self._batch())
 
-    def gradients(self):
-        """Returns the gradients by recorded name; None if it cannot show them."""
-        if not hasattr(self._wrapped, "gradients"):
-            return None
-        return self._renamed(self._wrapped.gradients(*self._batch()))
+    def shows(self, method):
+        """Whether it has gradients or activations to show."""
+        return hasattr(self._wrapped, method)
+
+    def shown(self, method):
+        """Returns its gradients or activations; nothing if it cannot show them."""
+        if not self.shows(method):
+            return {}
+        return _copies(getattr(self._wrapped, method)(*self._batch()))
+
+    def method(self, phase):
+        """Returns which step a phase of the trace is."""
+        return self._steps[phase]
 
     def step(self, phase):
         """Trains; returns the loss."""
         return np.array(
-            getattr(self._wrapped, self._steps[phase])(*self._batch())
+            getattr(self._wrapped, self.method(phase))(*self._batch())
         )
 
     def state(self):
-        """Returns copies of the variables by recorded name."""
-        return self._renamed(self._wrapped.state())
+        """Returns copies of the variables that the trace has."""
+        state = self._wrapped.state()
+        known = {n: v for n, v in state.items() if n in self.recorded_names}
+        return _copies(known)
 
     def _batch(self):
         return [self._arguments[argument] for argument in ARGUMENTS]
 
-    def _renamed(self, values):
-        return {
-            self._recorded_names[name]: np.array(value)
-            for name, value in values.items()
-            if name in self._recorded_names
-        }
+
+@dataclasses.dataclass(frozen=True)
+class _Labels:
+    """The trace's names, for what was found under those of the implementation."""
+
+    side: _Implementation
+    phase: str
+
+    def on(self, entry):
+        """Returns a difference, verdict or cause with them."""
+        changes = {"phase": self.phase}
+        name = getattr(entry, "name", None)
+        if name in self.side.recorded_names:
+            changes["name"] = self.side.recorded_names[name]
+        return dataclasses.replace(entry, **changes)
 
 
 class _Comparison:
-    """Compares calls, and knows which variables have no true gradient."""
+    """Compares calls, and knows the recorded state and which gradients are zero."""
 
-    def __init__(self, tolerance):
-        self._tolerance = tolerance
+    def __init__(self, tolerance, side, initial):
+        self._tolerance, self._side = tolerance, side
         self._calls = {}
         self._noisy = set()
-        self.iteration = 0
+        self._recorded = side.own(initial)
+        self._previous = None
+        side.load(initial)
 
-    def call(self, call, side) -> List[Difference]:
-        """Runs a recorded call and returns the comparisons in order."""
-        self.iteration = self._calls.get(call.phase, 0) + 1
-        self._calls[call.phase] = self.iteration
-        recorded = side.take_inputs(call)
-        fed = side.feed()
-        gradients = self._gradients(call, side)
-        loss = side.step(call.phase)
-        found = [("feed", n, (recorded[n], fed.get(n))) for n in recorded]
-        found.append(("loss", call.phase, (call.loss, loss)))
-        if gradients is not None:
-            found += [
-                ("gradient", n, (value, gradients.get(n)))
-                for n, value in call.gradients.items()
-            ]
-        found += _states(call.variables, side.state())
-        return [self._compare(call.phase, *item) for item in found]
+    def call(self, call) -> Evidence:
+        """Runs a recorded call and compares, in order."""
+        number = self._calls[call.phase] = self._calls.get(call.phase, 0) + 1
+        self._side.load(call.changed)
+        fed = self._side.take_inputs(call)
+        reference, candidate = self._reference(call, fed), self._before()
+        if number == 1:
+            self._note_noisy(reference, candidate)
+        candidate.loss = self._side.step(call.phase)
+        candidate.after = self._side.state()
+        evidence = Evidence(
+            number,
+            self._side.method(call.phase),
+            reference,
+            candidate,
+            previous=self._previous,
+        )
+        self._compare_all(evidence)
+        self._allow_unordered(evidence)
+        self._previous = dataclasses.replace(evidence, previous=None)
+        return evidence
 
-    def _gradients(self, call, side):
-        """Returns the gradients before a call, if they are to be compared."""
-        first = self.iteration == 1
-        if not call.gradients and not first:
-            return None
-        gradients = side.gradients()
-        if first:
-            # With an unknown optimizer none are recorded.
-            for group in (
-                [call.gradients] if call.gradients else _split(gradients)
-            ):
-                self._note_noisy(group)
-        return gradients
+    def _reference(self, call, fed):
+        """Returns what was recorded; no variables where they were left out."""
+        before = dict(self._recorded, **self._side.own(call.changed))
+        after = self._side.own(call.variables)
+        self._recorded = after
+        return Side(
+            before=before if after else {},
+            after=after,
+            loss=call.loss,
+            feed=fed,
+            gradients=self._side.own(call.gradients),
+        )
 
-    def _note_noisy(self, gradients):
+    def _before(self):
+        """Returns what the implementation shows before it runs a step."""
+        return Side(
+            before=self._side.state(),
+            feed=_copies(self._side.feed()),
+            activations=self._side.shown("activations"),
+            gradients=self._side.shown("gradients"),
+        )
+
+    def _note_noisy(self, reference, candidate):
         """Finds a network's variables with no gradient but rounding noise."""
-        sizes = {
-            name: np.max(np.abs(value), initial=0)
-            for name, value in gradients.items()
-        }
-        bound = self._tolerance.quiet * max(sizes.values())
-        self._noisy.update(name for name, x in sizes.items() if x < bound)
+        # With an unknown optimizer none are recorded.
+        groups = [reference.gradients] if reference.gradients else []
+        for group in groups or _split(candidate.gradients):
+            sizes = {n: np.max(np.abs(v), initial=0) for n, v in group.items()}
+            bound = self._tolerance.quiet * max(sizes.values())
+            self._noisy.update(name for name, x in sizes.items() if x < bound)
 
-    def _compare(self, phase, kind, name, values):
-        missing = values[1] is None
-        absolute, relative = (
-            (np.inf, np.inf) if missing else lockstep.distance(*values)
-        )
+    def _compare_all(self, evidence):
+        one, other = evidence.sides
+        found = [
+            ("feed", n, (v, other.feed.get(n))) for n, v in one.feed.items()
+        ]
+        found.append(("loss", evidence.phase, (one.loss, other.loss)))
+        if self._side.shows("gradients"):
+            found += [
+                ("gradient", name, (value, other.gradients.get(name)))
+                for name, value in one.gradients.items()
+            ]
+        found += self._states(one.after, other.after)
+        evidence.differences = [
+            self._compare(evidence, kind, name, values)
+            for kind, name, values in found
+        ]
+
+    def _states(self, recorded, state):
+        """Returns kind, name and both values of the variables, in order of kinds."""
+        names = self._side.recorded_names
+        found = [
+            (lockstep.kind_of(names[name]), name, (value, state.get(name)))
+            for name, value in recorded.items()
+        ]
+        return sorted(found, key=lambda item: lockstep.KINDS.index(item[0]))
+
+    def _compare(self, evidence, kind, name, values):
         noisy = any(name == n or name.startswith(n + "/") for n in self._noisy)
-        bound = self._tolerance.noise if noisy else self._tolerance.relative
-        allowed = (absolute if noisy else relative) <= bound
-        return Difference(
-            self.iteration,
-            phase,
-            kind,
-            name,
-            absolute,
-            relative,
-            noisy,
-            allowed,
+        return lockstep.compare(
+            evidence, kind, name, values, noisy, self._tolerance
         )
+
+    def _allow_unordered(self, evidence):
+        """Accepts averages that the recording updated in another order."""
+        if all(difference.allowed for difference in evidence.differences):
+            return
+        results = averages.unordered(evidence)
+        recorded = evidence.reference.after
+        accepted = {}
+        for place, difference in enumerate(evidence.differences):
+            name = difference.name
+            for order, value in results.get(name, ()):
+                explained = dataclasses.replace(
+                    self._compare(
+                        evidence, difference.kind, name, (recorded[name], value)
+                    ),
+                    unordered=order,
+                )
+                if explained.allowed:
+                    evidence.differences[place] = explained
+                    accepted[name] = recorded[name]
+        if accepted:
+            self._side.load_own(accepted)
+
+
+def _copies(named):
+    """An implementation may hand out what it goes on changing."""
+    return {name: np.array(value) for name, value in named.items()}
 
 
 def _split(gradients):
@@ -211,32 +305,33 @@ def _split(gradients):
     return list(groups.values())
 
 
-def _states(recorded, state):
-    """Returns kind, name and both values of the variables that both sides have."""
-    found = [
-        (lockstep.kind_of(name), name, (value, state[name]))
-        for name, value in recorded.items()
-        if name in state
-    ]
-    return sorted(found, key=lambda item: lockstep.KINDS.index(item[0]))
-
-
 def _names(trace, state, variables):
     """Returns {recorded name: implementation's name}; UserError unless they fit."""
     recorded = [variable.name for variable in trace.variables]
-    _check_known("variables", "the trace's variables", variables, recorded)
-    names = {name: variables.get(name, name) for name in recorded}
+    unknown = [
+        name
+        for name in variables
+        if not any((n + "/").startswith(name + "/") for n in recorded)
+    ]
+    if unknown:
+        raise UserError(
+            f"--name_map names {_listed(unknown)}, not among the trace's "
+            f"variables: {_listed(recorded)}"
+        )
+    names = {
+        name: implementations.renamed(name, variables) for name in recorded
+    }
     names = {name: other for name, other in names.items() if other is not None}
     twice = [n for n in names.values() if list(names.values()).count(n) > 1]
     if twice:
         raise UserError(
-            f"`variables` gives {_listed(twice)} more than one recorded variable"
+            f"--name_map gives {_listed(twice)} more than one recorded variable"
         )
     unknown = [name for name, other in names.items() if other not in state]
     if unknown:
         raise UserError(
             f"the implementation has no variables for the trace's "
-            f"{_listed(unknown)}; name theirs in `variables`, or null"
+            f"{_listed(unknown)}; name its own in --name_map, or null"
         )
     # A step count that the script did not keep decides nothing.
     lacking = [
@@ -247,7 +342,7 @@ def _names(trace, state, variables):
     if lacking:
         raise UserError(
             f"the trace has no values for the implementation's {_listed(lacking)}; "
-            "name its own in `variables`"
+            "name the trace's in --name_map"
         )
     for variable in trace.variables:
         if variable.name in names:
@@ -256,19 +351,20 @@ def _names(trace, state, variables):
 
 
 def _input_names(inputs):
-    _check_known("inputs", "the arguments", inputs, ARGUMENTS)
+    _check_known("--inputs", "the arguments", inputs, ARGUMENTS)
     return {argument: inputs.get(argument, argument) for argument in ARGUMENTS}
 
 
 def _methods(trace, implementation, steps):
     phases = [phase.name for phase in trace.phases]
-    _check_known("steps", "the trace's phases", steps, phases)
+    _check_known("--steps", "the trace's phases", steps, phases)
     methods = {phase: steps.get(phase, phase) for phase in phases}
     for phase, method in methods.items():
         if method not in lockstep.PHASES or not hasattr(implementation, method):
             raise UserError(
                 f"phase '{phase}' of the trace is no step of the implementation; "
-                f"say in `steps` which of {_listed(lockstep.PHASES)} it is"
+                f"say in --steps which of {_listed(lockstep.PHASES)} it is, as in "
+                f"{phase}={lockstep.PHASES[0]}"
             )
     return methods
 
@@ -277,7 +373,7 @@ def _check_known(argument, what, given, known):
     unknown = [name for name in given if name not in known]
     if unknown:
         raise UserError(
-            f"`{argument}` names {_listed(unknown)}, not among {what}: "
+            f"{argument} names {_listed(unknown)}, not among {what}: "
             f"{_listed(known)}"
         )
 
@@ -287,7 +383,7 @@ def _check_shape(variable, other):
         raise UserError(
             f"variable '{variable.name}' has the shape {variable.shape}, that "
             f"of the implementation {np.shape(other)}; choose the model that was "
-            "recorded, or mend `variables`"
+            "recorded, or mend --name_map"
         )
 
 

@@ -65,6 +65,9 @@ class Difference:
       noisy: whether the true gradient is zero, so that `absolute` is what counts.
       allowed: whether it is within the tolerance.
       note: why there is no finite difference, if so.
+      unordered: of a moving average in a replay, the order in which TF1 happened to
+        update it, where the candidate has another: the difference is then that from
+        the result of this order; empty otherwise.
     """
 
     iteration: int
@@ -76,6 +79,7 @@ class Difference:
     noisy: bool
     allowed: bool
     note: str = ""
+    unordered: str = ""
 
     @property
     def counted(self) -> float:
@@ -146,6 +150,7 @@ class Report:
       averages: how the moving averages were updated, where that was looked into.
       tolerance: that of the comparison.
       settings: what was compared, by name, to be shown with the report.
+      warnings: what the comparison cannot show, a sentence each.
     """
 
     first: Optional[Difference] = None
@@ -159,6 +164,7 @@ class Report:
     averages: List[AverageVerdict] = dataclasses.field(default_factory=list)
     tolerance: Tolerance = Tolerance()
     settings: Dict[str, str] = dataclasses.field(default_factory=dict)
+    warnings: List[str] = dataclasses.field(default_factory=list)
 
     def add(self, difference: Difference) -> None:
         """Takes a comparison into account."""
@@ -202,6 +208,15 @@ class Report:
 
         known = {said(row) for row in self.averages}
         self.averages += [row for row in verdicts if said(row) not in known]
+
+    def unordered(self) -> List[Difference]:
+        """Returns the moving averages that TF1 updated in an order left to chance."""
+        return [
+            difference
+            for history in self.history.values()
+            for difference in history
+            if difference.unordered
+        ]
 
     def tensors(self) -> List["Tensor"]:
         """Returns a summary per tensor, in the order of `KINDS`."""

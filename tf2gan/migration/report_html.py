@@ -9,6 +9,7 @@ from tf2gan.migration.report import KINDS, Report, Tensor
 from tf2gan.migration.report_text import (
     grouped_averages,
     number,
+    unordered,
     verdict,
     worst_first,
 )
@@ -127,6 +128,10 @@ def _top(report) -> Iterator[str]:
         f'<p class="verdict {style}"><b>{word}</b> '
         f"{escape(verdict(report).partition(' ')[2])}</p>"
     )
+    if report.first and report.unordered():
+        yield f"<p>{escape(unordered(report))}</p>"
+    for warning in report.warnings:
+        yield f"<p><b>warning:</b> {escape(warning)}</p>"
 
 
 def _causes(report) -> Iterator[str]:

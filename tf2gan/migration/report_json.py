@@ -16,13 +16,14 @@ VERSION = 1
 def to_json(report: Report) -> str:
     """Returns the report as a JSON object.
 
-    Its members: `format` and `version`; `settings`, `tolerance`, `iterations`,
-    `alike`; `first`, the first difference or null; `causes`, each with the texts of
-    the catalogue; `averages`, the verdicts on moving averages; `dataflow`, the tree
-    of the step that differed first; `tensors`, each with its largest differences,
-    the tolerance it would need and its history as rows of iteration, phase,
-    absolute and relative difference. Where a difference is not finite, since one
-    side lacks the tensor or has another shape or NaN, it is null.
+    Its members: `format` and `version`; `settings`, `warnings`, `tolerance`,
+    `iterations`, `alike`; `unordered`, the moving averages that a recording updated
+    in an order left to chance; `first`, the first difference or null; `causes`, each
+    with the texts of the catalogue; `averages`, the verdicts on moving averages;
+    `dataflow`, the tree of the step that differed first; `tensors`, each with its
+    largest differences, the tolerance it would need and its history as rows of
+    iteration, phase, absolute and relative difference. Where a difference is not
+    finite, since one side lacks the tensor or has another shape or NaN, it is null.
     """
     return json.dumps(as_dictionary(report), indent=1, allow_nan=False)
 
@@ -33,10 +34,12 @@ def as_dictionary(report: Report) -> Dict[str, Any]:
         "format": FORMAT,
         "version": VERSION,
         "settings": dict(report.settings),
+        "warnings": list(report.warnings),
         "tolerance": dataclasses.asdict(report.tolerance),
         "iterations": report.iterations,
         "alike": report.first is None,
         "first": _difference(report.first),
+        "unordered": [_difference(d) for d in report.unordered()],
         "causes": [_cause(cause) for cause in report.causes],
         "averages": [dataclasses.asdict(row) for row in report.averages],
         "dataflow": _dataflow(report),

@@ -36,8 +36,20 @@ def verdict(report: Report) -> str:
     """Returns the outcome as a sentence."""
     iterations = _count(report.iterations, "iteration")
     if report.first is None:
-        return f"alike: no difference beyond the tolerance in {iterations}"
+        alike = f"alike: no difference beyond the tolerance in {iterations}"
+        return "; ".join(filter(None, [alike, unordered(report)]))
     return f"different, first in {report.first}"
+
+
+def unordered(report: Report) -> str:
+    """Returns how many updates came in an order that TF1 left to chance, if any."""
+    count = len(report.unordered())
+    if not count:
+        return ""
+    return (
+        f"{_count(count, 'value')} of moving averages match TF1's unordered "
+        "update, in another order than the candidate's"
+    )
 
 
 def number(value: float) -> str:
@@ -87,7 +99,13 @@ def _verdict(report) -> Iterator[str]:
         yield from _indented(f"{name:14} {value}", 0, 15)
     if report.settings:
         yield ""
+    for warning in report.warnings:
+        yield from _indented(f"warning: {warning}", 0, 9)
+    if report.warnings:
+        yield ""
     yield from textwrap.wrap(verdict(report), WIDTH, break_on_hyphens=False)
+    if report.first and report.unordered():
+        yield from textwrap.wrap(unordered(report), WIDTH)
 
 
 def _causes(report) -> Iterator[str]:

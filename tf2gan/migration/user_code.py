@@ -1,11 +1,12 @@
-"""Finds a function of the user's by `path/to/file.py:function` or `module:function`."""
+"""Loads and calls somebody's Python functions; what they raise becomes one line."""
 
+import hashlib
 import importlib
 import importlib.util
+import os
 import re
 import sys
-from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
 from tf2gan.common.errors import UserError
 
@@ -17,11 +18,14 @@ def names_function(text: str) -> bool:
     return bool(_FUNCTION.fullmatch(text))
 
 
-def load_function(text: str) -> Callable:
-    """Imports the file or module and returns the function.
+def load_function(text: str, label: str) -> Callable:
+    """Imports a file or module and returns a function of it.
 
     Args:
-      text: `path/to/file.py:function` or `package.module:function`.
+      text: `path/to/file.py:function` or `package.module:function`. A file may
+        import what lies beside it. Files of one name in two folders are two
+        modules; one file that is named twice is one.
+      label: the flag as the user gave it, for messages.
 
     Raises:
       UserError: if it is not there, cannot be imported, or is no function.
@@ -29,47 +33,62 @@ def load_function(text: str) -> Callable:
     match = _FUNCTION.fullmatch(text)
     if not match:
         raise UserError(
-            f"'{text}' names no function; expected path/to/file.py:function or "
+            f"{label}: expected path/to/file.py:function or "
             "package.module:function"
         )
-    module = _import(match["place"], text)
-    function = getattr(module, match["name"], None)
+    place, name = match["place"], match["name"]
+    function = getattr(call(label, _import, place), name, None)
     if not callable(function):
-        raise UserError(
-            f"'{text}': {match['place']} has no function '{match['name']}'"
-        )
+        raise UserError(f"{label}: no function '{name}' in {place}")
     return function
 
 
-def call(function: Callable, text: str):
-    """Calls a function of the user's; whatever it raises becomes a `UserError`."""
-    return _guarded(function, text)
+def call(label: str, function: Callable, *arguments: Any) -> Any:
+    """Calls somebody's code; any exception of it becomes a `UserError`."""
+    try:
+        return function(*arguments)
+    except UserError as error:
+        raise UserError(f"{label}: {error}") from error
+    # Code that calls sys.exit must not decide the status of the script.
+    except (Exception, SystemExit) as error:
+        raise UserError(
+            f"{label} failed with {type(error).__name__}: {error} (--debug shows "
+            "where)"
+        ) from error
 
 
-def _import(place, text):
+def _import(place):
     if not place.endswith(".py"):
-        return _guarded(lambda: importlib.import_module(place), text)
-    if not Path(place).is_file():
-        raise UserError(f"'{text}': there is no file '{place}'")
-    return _guarded(lambda: _import_file(Path(place).resolve()), text)
+        _allow_imports_from(os.getcwd())
+        return importlib.import_module(place)
+    if not os.path.isfile(place):
+        raise UserError(f"no file '{place}'")
+    path = os.path.abspath(place)
+    _allow_imports_from(os.path.dirname(path))
+    name = _module_name(path)
+    return sys.modules.get(name) or _import_file(path, name)
 
 
-def _import_file(path):
-    # Its folder comes first, as if the file were run as a script.
-    sys.path.insert(0, str(path.parent))
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+def _module_name(path):
+    """Returns a name that no other file has, nor the same one when it is edited."""
+    found = os.stat(path)
+    key = f"{path}\n{found.st_mtime_ns}\n{found.st_size}"
+    return "user_code_" + hashlib.sha256(key.encode()).hexdigest()[:16]
+
+
+def _import_file(path, name):
+    spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault(path.stem, module)
-    spec.loader.exec_module(module)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
     return module
 
 
-def _guarded(action, text):
-    try:
-        return action()
-    except UserError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise UserError(
-            f"'{text}' raised {type(error).__name__}: {error} (--debug shows where)"
-        ) from error
+def _allow_imports_from(folder):
+    """Puts a folder first, as Python does with that of a script."""
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
