@@ -5,7 +5,7 @@ import inspect
 import os
 import sys
 import traceback
-from typing import Callable, Iterator, List, Optional
+from typing import Callable, Iterator, List, Optional, Sequence
 
 from absl import app, flags, logging
 
@@ -39,17 +39,20 @@ def run(main: Callable[..., Optional[int]]) -> None:
 def _parse_flags(main, arguments: List[str]) -> List[str]:
     try:
         rest = FLAGS(arguments)
-        _check_arguments(main, rest[1:])
+        check_arguments(main, rest[1:])
         return rest
     except flags.Error as error:
         _print_usage(error)
         sys.exit(STATUS_USAGE)
 
 
-def _check_arguments(main, arguments):
-    wanted = list(inspect.signature(main).parameters.values())
+def check_arguments(function: Callable, arguments: Sequence[str]) -> None:
+    """Raises `absl.flags.Error` unless there are as many as a function takes."""
+    wanted = list(inspect.signature(function).parameters.values())
+    takes_more = any(p.kind is p.VAR_POSITIONAL for p in wanted)
+    wanted = [p for p in wanted if p.kind is not p.VAR_POSITIONAL]
     needed = [p.name for p in wanted if p.default is p.empty]
-    if len(arguments) > len(wanted):
+    if len(arguments) > len(wanted) and not takes_more:
         raise flags.Error(
             "unexpected argument '{}'".format(arguments[len(wanted)])
         )

@@ -28,8 +28,10 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     "name_map",
     None,
-    "JSON file: an object of the reference's names and the candidate's. A "
-    "layer's name stands for its variables, a variable's for its slots.",
+    "JSON file: an object of the reference's names, or the trace's, and the "
+    "candidate's. A layer's name stands for its variables, a variable's for its "
+    "slots; in a replay null stands for what the candidate does not have. With "
+    "--keras_model: a map as convert_checkpoint.py --write_map writes it.",
 )
 flags.DEFINE_enum(
     "model",
@@ -138,36 +140,41 @@ def _check_output(name, path):
         )
 
 
-def tolerance() -> Tolerance:
-    """Returns that of the type, with what the flags change."""
+def tolerance(dtype: str) -> Tolerance:
+    """Returns that of a type, with what the flags change."""
     given = {"relative": FLAGS.tolerance, "noise": FLAGS.noise}
     return dataclasses.replace(
-        TOLERANCES[FLAGS.dtype],
+        TOLERANCES[dtype],
         **{name: value for name, value in given.items() if value is not None},
     )
 
 
 def implementations() -> Tuple[Any, Any]:
     """Makes reference and candidate; UserError if one cannot be made."""
-    import tensorflow as tf
-
     from tf2gan.migration import implementations as made
 
-    # TF32 alone would be a difference of 1e-3 on a GPU.
-    tf.config.experimental.enable_tensor_float_32_execution(False)
-    settings = made.Settings(
-        FLAGS.model, FLAGS.update_ops, FLAGS.dtype, FLAGS.seed
-    )
     names = made.read_names(FLAGS.name_map) if FLAGS.name_map else {}
-    makers = {"tf1": _make_tf1, "tf2": _make_tf2}
-    reference = made.make(FLAGS.reference, settings, makers, "reference")
-    candidate = made.make(FLAGS.candidate, settings, makers, "candidate")
+    reference = implementation("reference", FLAGS.reference, FLAGS.dtype)
+    candidate = implementation("candidate", FLAGS.candidate, FLAGS.dtype)
     unknown = made.unknown_names(names, reference)
     if unknown:
         raise UserError(
             f"--name_map='{FLAGS.name_map}': the reference has no '{unknown[0]}'"
         )
     return reference, made.Renamed(candidate, names) if names else candidate
+
+
+def implementation(role: str, text: str, dtype: str) -> Any:
+    """Makes an implementation by its name; UserError if it cannot be made."""
+    import tensorflow as tf
+
+    from tf2gan.migration import implementations as made
+
+    # TF32 alone would be a difference of 1e-3 on a GPU.
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    settings = made.Settings(FLAGS.model, FLAGS.update_ops, dtype, FLAGS.seed)
+    makers = {"tf1": _make_tf1, "tf2": _make_tf2}
+    return made.make(text, settings, makers, role)
 
 
 def _make_tf1(*settings):
@@ -221,17 +228,24 @@ def _read_batches(path):
 
 def settings() -> Dict[str, str]:
     """Returns what the report says of how it was made."""
-    import keras
-    import tensorflow as tf
-
-    bounds = tolerance()
     data = FLAGS.batches or f"{FLAGS.dataset}, batches of {FLAGS.batch_size}"
-    found = {
+    return {
         "reference": FLAGS.reference,
         "candidate": FLAGS.candidate,
         "data": f"{data}, seed {FLAGS.seed}",
+        **common_settings(FLAGS.dtype),
+    }
+
+
+def common_settings(dtype: str) -> Dict[str, str]:
+    """Returns what the report says of every comparison."""
+    import keras
+    import tensorflow as tf
+
+    bounds = tolerance(dtype)
+    found = {
         "update_ops": FLAGS.update_ops,
-        "dtype": FLAGS.dtype,
+        "dtype": dtype,
         "tolerance": f"{bounds.relative:g} relative, {bounds.noise:g} absolute "
         "where the true gradient is zero",
         "resync": "before each phase" if FLAGS.resync else "no",

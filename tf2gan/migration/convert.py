@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from typing import Dict, List, Optional
+from typing import Callable, Dict, List, Optional
 
 import keras
 import numpy as np
@@ -105,7 +105,7 @@ class Conversion:
     def _add_optimizers(self):
         """Pairs the optimizers, once all variables have their partners."""
         if not self.map.unpaired and _targets(self.models):
-            self._check_map()
+            self.check_map()
             found = self._optimizers(self.map)
             self.map = dataclasses.replace(self.map, optimizers=found)
 
@@ -192,10 +192,11 @@ class Conversion:
 
     def check(self) -> None:
         """Raises `UserError` unless the map can be carried out."""
-        self._check_map()
+        self.check_map()
         self._check_averages()
 
-    def _check_map(self):
+    def check_map(self) -> None:
+        """Raises `UserError` unless the map fits checkpoint and models."""
         variable_map.check(self.map, self.checkpoint.variables, self._keras)
 
     def _check_averages(self):
@@ -221,23 +222,7 @@ class Conversion:
           UserError: if the map cannot be carried out.
         """
         self.check()
-        by_key = {v.key: v.variable for v in self._keras}
-        for pair in self.map.pairs:
-            value = self.checkpoint.read(pair.tf1)
-            by_key[pair.keras].assign(pair.to_keras(value))
-        for assumed in self.map.assumed:
-            variable = by_key[assumed.keras]
-            variable.assign(np.full(variable.shape, assumed.value))
-        targets = _targets(self.models)
-        for pair in self.map.optimizers:
-            if pair.model not in targets:
-                raise UserError(_not_compiled(pair.model))
-            optimizer_state.load(
-                pair,
-                targets[pair.model],
-                _by_tf1(self.map, by_key),
-                self.checkpoint.read,
-            )
+        load_values(self.models, self.map, self.checkpoint.read)
 
     def write(self, folder: str, overwrite: bool = False) -> None:
         """Writes the models, a `tf.train.Checkpoint` of them all, and the map.
@@ -257,6 +242,36 @@ class Conversion:
                 file.write('model_checkpoint_path: "model"\n')
             with open(os.path.join(part, "map.json"), "w") as file:
                 file.write(map_file.dump(self.map))
+
+
+def load_values(
+    models: Dict[str, keras.Model],
+    mapping: VariableMap,
+    read: Callable[[str], np.ndarray],
+) -> None:
+    """Gives models, and their optimizers, the values that a map says.
+
+    Args:
+      models: by name.
+      mapping: that fits them.
+      read: returns a value by its name in TF1.
+
+    Raises:
+      UserError: if the map has an optimizer that no model was compiled with.
+    """
+    by_key = {v.key: v.variable for v in variables(models)}
+    for pair in mapping.pairs:
+        by_key[pair.keras].assign(pair.to_keras(read(pair.tf1)))
+    for assumed in mapping.assumed:
+        variable = by_key[assumed.keras]
+        variable.assign(np.full(variable.shape, assumed.value))
+    targets = _targets(models)
+    for pair in mapping.optimizers:
+        if pair.model not in targets:
+            raise UserError(_not_compiled(pair.model))
+        optimizer_state.load(
+            pair, targets[pair.model], _by_tf1(mapping, by_key), read
+        )
 
 
 def _save(model, path):

@@ -103,6 +103,11 @@ class Evidence:
             )
 
     @property
+    def borrowed(self) -> bool:
+        """Whether the reference's activations are the candidate's."""
+        return self.reference.activations is self.candidate.activations
+
+    @property
     def sides(self) -> Tuple[Side, Side]:
         """Reference and candidate."""
         return self.reference, self.candidate

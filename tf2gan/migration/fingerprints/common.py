@@ -53,6 +53,21 @@ def normalizers(
             )
 
 
+def inferring(evidence: Evidence) -> Iterator[Tuple[str, float]]:
+    """Yields calls that only the candidate makes for inference, and its epsilon.
+
+    Of a recording without activations, it is the loss that tells that the reference
+    does not.
+    """
+    for call, one, other in normalizers(evidence):
+        if other[0] is not None or other[1] is None:
+            continue
+        if evidence.borrowed and not evidence.differs("loss"):
+            continue
+        if evidence.borrowed or one[0] is not None:
+            yield call, other[1]
+
+
 def steps_per_step(evidence: Evidence) -> int:
     """Returns how many steps the candidate takes for one of the reference."""
     one, other = (measure.powers(side) for side in evidence.sides)

@@ -36,14 +36,14 @@ def batch_norm_epsilon(evidence: Evidence) -> Found:
 
 def frozen_inference(evidence: Evidence) -> Found:
     """Finds layers that divide by their moving variance in training."""
-    for call, one, other in common.normalizers(evidence):
-        if one[0] is None or other[0] is not None or other[1] is None:
-            continue
+    for call, added in common.inferring(evidence):
+        apart = "the reference's fit the variance of the batch"
+        if evidence.borrowed:
+            apart = "the reference's loss is another"
         yield (
             "frozen-inference",
             f"{call} normalizes with its moving averages in training",
-            f"its outputs fit the moving variance + {other[1]:.3g}; the "
-            f"reference's fit the variance of the batch + {one[0]:.3g}",
+            f"its outputs fit the moving variance + {added:.3g}; {apart}",
         )
         return
 

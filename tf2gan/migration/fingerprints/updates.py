@@ -141,8 +141,7 @@ def _inferring(evidence):
     """Returns the networks whose calls the candidate makes for inference."""
     return {
         network_of(call.partition("/")[0])
-        for call, one, other in common.normalizers(evidence)
-        if one[0] is not None and other[0] is None and other[1] is not None
+        for call, _ in common.inferring(evidence)
     }
 
 

@@ -1,0 +1,146 @@
+"""Makes somebody's Keras 3 models and train steps an implementation for a replay.
+
+The user gives two functions. One takes no arguments and returns the models, as for
+`convert_checkpoint.py`; an optimizer whose state is to be compared is given to
+`model.compile`. The other takes the dictionary of the models by name and returns the
+steps: an object with the methods, or a dictionary with the functions,
+
+    discriminator_step(images, latent)    trains once and returns the loss
+    generator_step(images, latent)        the same
+
+and, if wanted, `feed`, `activations` and `gradients`, which `lockstep.run` describes;
+gradients may go by the models' own names (generator/dense/kernel), too. State goes
+through a map of variables, the map that `convert_checkpoint.py` proposes, writes and
+reads.
+"""
+
+import dataclasses
+from typing import Any, Dict, List, Mapping, Optional
+
+import keras
+import numpy as np
+
+from tf2gan.common.errors import UserError
+from tf2gan.migration import convert, slots, tf1_checkpoint
+from tf2gan.migration.report import PHASES
+from tf2gan.migration.traces import Trace
+from tf2gan.migration.variable_map import VariableMap
+
+_OPTIONAL = ("feed", "activations")
+
+
+class KerasImplementation:
+    """Models, steps, and the map of their variables, under the trace's names.
+
+    Attributes:
+      notes: what is left behind, a line each.
+    """
+
+    def __init__(
+        self,
+        models: Dict[str, keras.Model],
+        steps: Any,
+        trace: Trace,
+        given: Optional[VariableMap] = None,
+    ) -> None:
+        """Takes a map or proposes one.
+
+        Args:
+          models: by name.
+          steps: an object with the steps, or a dictionary of functions.
+          trace: whose variables the models have.
+          given: the map, None to have one proposed.
+
+        Raises:
+          UserError: if a step is missing, or the map does not fit.
+        """
+        conversion = convert.Conversion(
+            _TraceCheckpoint(trace), models, convert.Options(), given
+        )
+        conversion.check_map()
+        self.notes: List[str] = conversion.notes
+        self._models, self._map = models, conversion.map
+        self._steps = _Steps(steps)
+        for name in (*PHASES, *_OPTIONAL, "gradients"):
+            self._offer(name)
+
+    def state(self) -> Dict[str, np.ndarray]:
+        """Returns the values of models and optimizers by the trace's names."""
+        return convert.to_tf1(self._models, self._map)
+
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Sets all variables of models and optimizers."""
+        counted = tuple(_counted(o, state) for o in self._map.optimizers)
+        mapping = dataclasses.replace(self._map, optimizers=counted)
+        convert.load_values(self._models, mapping, state.__getitem__)
+
+    def names(self, trace: Trace) -> Dict[str, Optional[str]]:
+        """Returns the trace's names, with None for what the models do not have."""
+        own = self.state()
+        recorded = (variable.name for variable in trace.variables)
+        return {name: name if name in own else None for name in recorded}
+
+    def _offer(self, name):
+        method = self._steps.find(name)
+        if method is not None:
+            offered = self._by_tf1(method) if name == "gradients" else method
+            setattr(self, name, offered)
+
+    def _by_tf1(self, gradients):
+        pairs = {pair.keras: pair for pair in self._map.pairs}
+
+        def renamed(images, latent):
+            values = gradients(images, latent)
+            own = {n: np.array(v) for n, v in values.items() if n in pairs}
+            others = {n: v for n, v in values.items() if n not in pairs}
+            found = {pairs[n].tf1: pairs[n].to_tf1(v) for n, v in own.items()}
+            return {**others, **found}
+
+        return renamed
+
+
+class _Steps:
+    """The user's functions, as attributes or as entries."""
+
+    def __init__(self, steps):
+        self._steps = steps
+        for name in PHASES:
+            if self.find(name) is None:
+                raise UserError(
+                    f"a {type(steps).__name__} without {name}; expected an object "
+                    f"or a dictionary with {' and '.join(PHASES)}"
+                )
+
+    def find(self, name):
+        if isinstance(self._steps, dict):
+            found = self._steps.get(name)
+        else:
+            found = getattr(self._steps, name, None)
+        return found if callable(found) else None
+
+
+class _TraceCheckpoint:
+    """The initial state of a trace, as a conversion reads a checkpoint."""
+
+    is_tf2 = False
+
+    def __init__(self, trace):
+        self.path = trace.folder
+        self._values = trace.initial_state()
+        self.variables = {
+            name: tf1_checkpoint.Variable(name, value.shape, value.dtype)
+            for name, value in self._values.items()
+        }
+
+    def read(self, name):
+        return self._values[name]
+
+
+def _counted(optimizer, state):
+    """Returns the pair of an optimizer with the step count of a state."""
+    steps = optimizer.steps
+    if optimizer.beta2_power is not None:
+        _, steps = slots.find_steps(float(state[optimizer.beta2_power]))
+    elif optimizer.global_step is not None:
+        steps = int(state[optimizer.global_step])
+    return dataclasses.replace(optimizer, steps=steps)
