@@ -1,6 +1,7 @@
 """A DCGAN as people wrote it in 2017, with the lines that record it.
 
-    python legacy_script.py FOLDER [--float64] [--in_order] [--every=2] [--steps=3]
+    python legacy_script.py FOLDER [--float64] [--every=2] [--steps=3]
+        [--in_order | --both_read_old]
 
 Globals, automatic names, unnamed placeholders, noise from NumPy. It records into the
 folder. On TensorFlow 1.x the layers are those of `tf.layers`, on 2.x of `tf1gan`.
@@ -101,6 +102,10 @@ if "--in_order" in sys.argv and layers is getattr(tf, "layers", None):
     import source_graph
 
     source_graph._pin_updates()
+if "--both_read_old" in sys.argv:
+    import source_graph  # one way in which that race can end, on TensorFlow 1.x
+
+    source_graph.let_both_read_old()
 
 with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
     d_train = tf.train.AdamOptimizer(learning_rate).minimize(

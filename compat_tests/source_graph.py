@@ -212,6 +212,16 @@ def _pin_updates():
         difference._add_control_input(real)
 
 
+def let_both_read_old():
+    """Lets both updates of a pair read the average before either writes it."""
+    updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS, DISCRIMINATOR)
+    half = len(updates) // 2
+    for pair in zip(updates[:half], updates[half:]):
+        first, second = (_assignment(update) for update in pair)
+        for write, other in ((first, second), (second, first)):
+            write._add_control_input(other.inputs[1].op.inputs[0].op)
+
+
 def _assignment(update):
     """Finds the assignment of an update; in float64 it lies inside a `tf.cond`."""
     pending = [update]

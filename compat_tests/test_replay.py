@@ -5,12 +5,14 @@ names a Python 3.7 with this package installed, and by today's TensorFlow as wel
 """
 
 import functools
+import json
 import os
 import shutil
 import subprocess
 import sys
 
 import helpers
+import keras
 import mutations
 import numpy as np
 import pytest
@@ -23,50 +25,65 @@ from tf2gan.common.errors import UserError
 from tf2gan.migration import lockstep, traces
 from tf2gan.migration.replay import replay
 
-TF115_PYTHON = os.environ.get("TF115_PYTHON")
-on_tf115 = pytest.mark.skipif(
-    not TF115_PYTHON,
-    reason="TF115_PYTHON names no Python 3.7 with TensorFlow 1.15.5",
-)
-PYTHONS = {"1.15.5": TF115_PYTHON, tf.__version__: sys.executable}
-RECORDERS = [pytest.param("1.15.5", marks=on_tf115), tf.__version__]
+on_tf115 = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not helpers.TF115_PYTHON, reason=helpers.WITHOUT_TF115),
+]
+TF115 = "1.15.5"
+PYTHONS = {TF115: helpers.TF115_PYTHON, tf.__version__: sys.executable}
+RECORDERS = [pytest.param(TF115, marks=on_tf115), tf.__version__]
 SPEC = specs.get_spec("dcgan28")
 STEPS = 2
 
 # A trace has neither activations nor samples; the loss shows what the first would.
-# The script kept no global step. Rounding to float32 in one place may average out in
-# the loss, so where it shows first depends on the weights.
-ROUNDING = "A float64 model that computes in float32"
-FAULTS = [
-    entry
+# The script kept no global step.
+FAULTS = {
+    entry.key: entry
     for entry in mutations.MUTATIONS
     if entry.dtype == "float64"
     and entry.update_ops == "source"
     and entry.kind not in ("sample", "step count")
-    and entry.title != ROUNDING
-]
+}
 FEWEST_FAULTS = 10
+# Faults that only activations would tell from others. (Rounding to float32 in one
+# place may average out in the loss; here it does not.)
+WITHOUT_CAUSE = {
+    "batch-norm-epsilon",
+    "leaky-relu-slope",
+    "generator-output",
+    "float32-inside",
+    "loss-of-probabilities",
+}
+# One of each kind; the others are slow.
+QUICK = [
+    "image-range",
+    "leaky-relu-slope",
+    "leaky-relu-at-zero",
+    "adam-beta1",
+    "adam-epsilon",
+    "updates-reversed",
+]
+PLANTED = [
+    (version, key)
+    for version in PYTHONS
+    for key in FAULTS
+    if version == TF115 or key in QUICK
+]
 
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory):
-    """A function of a TensorFlow version that returns a trace made by it."""
+    """A function of a TensorFlow version and options that returns a trace of it."""
 
     @functools.lru_cache(maxsize=None)
-    def record(version):
+    def record(version, *options):
         folder = tmp_path_factory.mktemp("script")
         here = helpers.ROOT / "compat_tests"
         shutil.copy(str(here / "legacy_script.py"), str(folder))
         source = helpers.ROOT / "tf1gan" / "trace.py"
         shutil.copy(str(source), str(folder / "gan_trace.py"))
-        command = [
-            PYTHONS[version],
-            "-W",
-            "ignore",
-            "legacy_script.py",
-            "trace",
-        ]
-        options = ["--float64", "--in_order", "--steps={}".format(STEPS)]
+        command = [PYTHONS[version], "-W", "ignore", "legacy_script.py"]
+        options = ["trace", "--float64", "--steps={}".format(STEPS), *options]
         environment = helpers.environment()
         environment["PYTHONPATH"] += os.pathsep + str(here)
         done = subprocess.run(
@@ -84,8 +101,8 @@ def recorded(tmp_path_factory):
 
 @pytest.fixture
 def a_trace(recorded):
-    """The trace by the oldest TensorFlow that is there."""
-    return recorded("1.15.5" if TF115_PYTHON else tf.__version__)[0]
+    """The folder of a trace in which the averages' updates have an order."""
+    return recorded(tf.__version__, "--in_order")[0]
 
 
 @pytest.fixture(autouse=True)
@@ -102,7 +119,7 @@ def _trainer():
 
 @pytest.mark.parametrize("version", RECORDERS)
 def test_a_recorded_script_replays_in_tf2(recorded, version):
-    folder, printed = recorded(version)
+    folder, printed = recorded(version, "--in_order")
     trace = traces.read(folder)
     assert trace.tensorflow == version
     assert trace.length == 2 * STEPS
@@ -122,18 +139,50 @@ def test_a_recorded_script_replays_in_tf2(recorded, version):
         "moving average",
     }
     assert report.noisiest.name.endswith(("bias", "bias/Adam", "bias/Adam_1"))
+    assert report.unordered() == []
+    assert all(row.reference == row.candidate for row in report.averages)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not helpers.TF115_PYTHON, reason=helpers.WITHOUT_TF115)
+@pytest.mark.parametrize("resync", [False, True])
+@pytest.mark.parametrize(
+    "options, count", [([], None), (["--both_read_old"], 8 * STEPS)]
+)
+def test_a_script_whose_updates_race_replays_whatever_came_out(
+    options, count, resync, recorded, show
+):
+    folder, _ = recorded(TF115, *options)
+    report = replay(folder, _trainer(), resync=resync)
+    assert report.first is None, report
+    found = report.unordered()
+    if count is None:
+        show(f"{len(found)} of {8 * STEPS} updates raced and came out of order")
+        return
+    assert len(found) == count
+    assert {d.unordered for d in found} == {"both read the old value"}
+
+
+@pytest.mark.slow
 def test_resynchronized_replay_finds_nothing_either(a_trace):
     assert replay(a_trace, _trainer(), resync=True).first is None
 
 
-@pytest.mark.parametrize("entry", FAULTS, ids=lambda entry: entry.title)
-def test_a_fault_is_named_where_it_shows_in_a_trace(
-    entry, a_trace, monkeypatch
+@pytest.mark.parametrize(
+    "version, key",
+    [
+        pytest.param(v, key, marks=on_tf115 if v == TF115 else [])
+        for v, key in PLANTED
+    ],
+)
+def test_a_fault_is_named_where_it_shows_and_by_its_cause(
+    version, key, recorded, monkeypatch
 ):
+    entry = FAULTS[key]
+    folder, _ = recorded(version, "--in_order")
     faulty = entry.apply(monkeypatch, SPEC, "source", "float64")
-    first = replay(a_trace, faulty, stop=True).first
+    report = replay(folder, faulty, stop=True)
+    first = report.first
     assert first is not None, "not noticed"
     kind, place = entry.kind, entry.place
     if kind == "activation":
@@ -141,12 +190,15 @@ def test_a_fault_is_named_where_it_shows_in_a_trace(
     assert (first.kind, first.phase) == (kind, entry.phase), first
     assert first.name.startswith(place), first
     assert first.iteration == 1
+    found = [cause.hazard for cause in report.causes]
+    assert found == ([] if key in WITHOUT_CAUSE else [key])
+    if found and key != "latent-distribution":  # these latents are others
+        assert entry.finding in report.causes[0].finding
 
 
 def test_there_are_enough_faults_of_each_kind():
-    assert len(FAULTS) >= FEWEST_FAULTS
-    assert ROUNDING in [entry.title for entry in mutations.MUTATIONS]
-    kinds = {entry.kind for entry in FAULTS}
+    assert len(set(FAULTS) - WITHOUT_CAUSE) >= FEWEST_FAULTS
+    kinds = {entry.kind for entry in FAULTS.values()}
     assert kinds >= {
         "feed",
         "loss",
@@ -155,6 +207,7 @@ def test_there_are_enough_faults_of_each_kind():
         "weight",
         "moving average",
     }
+    assert {FAULTS[key].kind for key in QUICK} == kinds - {"loss"}
 
 
 @pytest.fixture(scope="module")
@@ -262,3 +315,145 @@ def test_a_map_that_does_not_fit_is_refused(changes, message, tiny):
 def test_a_trace_of_another_model_is_refused(tiny):
     with pytest.raises(UserError, match="no variables for .*'generator/w'"):
         replay(tiny, _trainer(), steps=tiny_gan.MAPPING["steps"])
+
+
+@pytest.fixture
+def call(capfd):
+    """Runs `compare.py replay` here."""
+
+    def run(*flags):
+        capfd.readouterr()
+        status = helpers.call_script("compare", "replay", *flags)
+        return helpers.Outcome(status, *capfd.readouterr())
+
+    return run
+
+
+def test_the_script_replays_a_model_with_its_constants_changed(
+    call, a_trace, tmp_path
+):
+    page, written = tmp_path / "report.html", tmp_path / "report.json"
+    done = call(
+        a_trace,
+        "--candidate=tf2:dcgan28,adam_epsilon=1e-7",
+        "--resync",
+        f"--json={written}",
+        f"--html={page}",
+    )
+    assert (done.status, done.err) == (1, "")
+    assert "1. Adam epsilon 1e-07 instead of 1e-08" in done.out
+    assert "2. " not in done.out.partition("dataflow of")[0]
+    read = json.loads(written.read_text())
+    assert read["settings"]["reference"].startswith(a_trace)
+    assert read["settings"]["dtype"] == "float64"
+    assert [cause["hazard"] for cause in read["causes"]] == ["adam-epsilon"]
+    assert "Adam epsilon" in page.read_text()
+
+
+@pytest.mark.slow
+def test_the_script_takes_the_model_of_the_registry(call, a_trace):
+    done = call(a_trace, "--model=dcgan28")
+    assert (done.status, done.err) == (0, "")
+    assert "candidate      tf2:dcgan28" in done.out
+
+
+PORT = str(helpers.ROOT / "compat_tests" / "keras_port.py")
+TINY_FLAGS = ["--inputs=images=pixels,latent=noise"]
+TINY_FLAGS += ["--steps=d=discriminator_step,g=generator_step"]
+TINY_KERAS = [*TINY_FLAGS, f"--keras_model={PORT}:tiny_models"]
+
+
+def test_a_function_of_the_users_is_replayed_through_a_name_map(
+    call, tiny, tmp_path
+):
+    names = tmp_path / "names.json"
+    names.write_text(json.dumps(tiny_gan.MAPPING["variables"]))
+    place = helpers.ROOT / "compat_tests" / "tiny_gan.py"
+    flags = [tiny, *TINY_FLAGS, f"--candidate={place}:TinyTwin"]
+    assert call(*flags, f"--name_map={names}").status == 0
+    done = call(*flags)
+    assert done.status == 1
+    assert "no variables for the trace's 'generator/w'" in done.err
+
+
+def test_keras_models_are_replayed_with_the_steps_of_the_user(call, tiny):
+    done = call(tiny, *TINY_KERAS, f"--step={PORT}:tiny_steps")
+    assert (done.status, done.err) == (0, "")
+    assert "gradient" in done.out
+    said = "warning: not compared, as the models do not have them: updates"
+    assert said in done.out
+    done = call(tiny, *TINY_KERAS, f"--step={PORT}:too_fast", "--resync")
+    assert done.status == 1
+    assert "first in iteration 1, d, weight discriminator/w" in done.out
+
+
+def test_keras_models_take_a_map_with_transposes(call, tiny, tmp_path):
+    pairs = [
+        ("generator/w", "generator/dense/kernel", [2, 3]),
+        ("discriminator/w", "discriminator/dense_1/kernel", [3, 1]),
+    ]
+    entries = [
+        {"tf1": tf1, "keras": keras, "shape": shape, "dtype": "float64"}
+        for tf1, keras, shape in pairs
+    ]
+    for entry in entries:
+        entry["reason"] = "by hand"
+    path = tmp_path / "map.json"
+
+    def replayed():
+        path.write_text(json.dumps({"version": 1, "variables": entries}))
+        keras.backend.clear_session()
+        flags = [*TINY_KERAS, f"--step={PORT}:tiny_steps"]
+        return call(tiny, *flags, f"--name_map={path}")
+
+    assert replayed().status == 0
+    entries[0]["transpose"] = [1, 0]
+    wrong = replayed()
+    assert wrong.status == 1 and "generator/w" in wrong.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", RECORDERS)
+def test_optimizers_of_keras_models_go_through_the_map(call, recorded, version):
+    folder, _ = recorded(version, "--in_order")
+    flags = [f"--keras_model={PORT}:dcgan_models", f"--step={PORT}:dcgan_steps"]
+    for resync in ("--resync", "--noresync"):
+        done = call(folder, *flags, resync)
+        assert (done.status, done.err) == (0, ""), done.out
+    assert "slots are left behind" not in done.out
+
+
+@pytest.mark.parametrize(
+    "flags, status, message",
+    [
+        ([], 2, "the argument TRACE is missing"),
+        (["a", "b"], 2, "unexpected argument 'b'"),
+        (["a", "--iterations=2"], 2, "--iterations is for lockstep"),
+        (["a", "--step=b.py:c"], 2, "--keras_model and --step need each"),
+        (["a", "--inputs=images"], 2, "--inputs=images: expected NAME=NAME"),
+        (["a", "--steps=d=e,d=f"], 2, "each name once"),
+        (["nowhere"], 1, "there is no trace 'nowhere'"),
+        (["TINY", "--keras_model=no.py:f", "--step=a:b"], 1, "no file 'no.py'"),
+        (
+            ["TINY", f"--keras_model={PORT}:tiny_models", "--step=json:dumps"],
+            1,
+            "--step='json:dumps' failed with TypeError",
+        ),
+        (
+            [
+                "TINY",
+                f"--keras_model={PORT}:tiny_models",
+                "--step=builtins:len",
+            ],
+            1,
+            "--step='builtins:len': a int without discriminator_step",
+        ),
+        (["TINY"], 1, "no variables for the trace's"),
+    ],
+)
+def test_a_flag_that_does_not_fit_is_one_line(
+    flags, status, message, call, tiny
+):
+    done = call(*[tiny if flag == "TINY" else flag for flag in flags])
+    assert done.status == status
+    assert done.err.count("\n") == 1 and message in done.err

@@ -59,10 +59,14 @@ class KerasImplementation:
         )
         conversion.check_map()
         self.notes: List[str] = conversion.notes
-        self._models, self._map = models, conversion.map
+        self._models = models
+        self._map = _with_powers(
+            conversion.map, conversion.inventory.powers, trace
+        )
         self._steps = _Steps(steps)
         for name in (*PHASES, *_OPTIONAL, "gradients"):
             self._offer(name)
+        self.notes += _not_compared(self.names(trace))
 
     def state(self) -> Dict[str, np.ndarray]:
         """Returns the values of models and optimizers by the trace's names."""
@@ -134,6 +138,57 @@ class _TraceCheckpoint:
 
     def read(self, name):
         return self._values[name]
+
+
+def _not_compared(names):
+    missing = [name for name, own in names.items() if own is None]
+    if not missing:
+        return []
+    more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
+    listed = ", ".join(missing[:10])
+    return [f"not compared, as the models do not have them: {listed}{more}"]
+
+
+def _with_powers(mapping, powers, trace):
+    """Returns a map whose optimizers have the powers that move in their phases.
+
+    At the start all powers of beta are alike, and what they are called need not say
+    to which optimizer they belong.
+    """
+    moved = _moved(trace)
+    optimizers = []
+    for optimizer in mapping.optimizers:
+        trained = {slot.of for slot in optimizer.slots}
+        own = [
+            p
+            for phase in trace.phases
+            for p in powers
+            if trained <= set(phase.trains)
+            and p.beta2 in moved.get(phase.name, ())
+        ]
+        if len(own) == 1:
+            optimizer = dataclasses.replace(
+                optimizer, beta1_power=own[0].beta1, beta2_power=own[0].beta2
+            )
+        optimizers.append(optimizer)
+    return dataclasses.replace(mapping, optimizers=tuple(optimizers))
+
+
+def _moved(trace):
+    """Returns by phase the variables that its first recorded call changed."""
+    found, before = {}, trace.initial_state()
+    for call in trace.calls():
+        before = {**before, **call.changed}
+        if call.variables and call.phase not in found:
+            found[call.phase] = {
+                name
+                for name, value in call.variables.items()
+                if not np.array_equal(before.get(name), value)
+            }
+        before = call.variables
+        if len(found) == len(trace.phases):
+            break
+    return found
 
 
 def _counted(optimizer, state):

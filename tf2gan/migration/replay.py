@@ -170,6 +170,8 @@ class _Labels:
         name = getattr(entry, "name", None)
         if name in self.side.recorded_names:
             changes["name"] = self.side.recorded_names[name]
+        if getattr(entry, "kind", None) == "loss":
+            changes["name"] = self.phase
         return dataclasses.replace(entry, **changes)
 
 
