@@ -1,7 +1,6 @@
 """What the tests of the audit share: the graphs that each TensorFlow exports."""
 
 import json
-import os
 import subprocess
 
 import audit_graphs
@@ -11,13 +10,14 @@ import pytest
 from tf2gan.migration import graphs
 from tf2gan.migration.audit import auditor
 
-TF115_PYTHON = os.environ.get("TF115_PYTHON")
 ON_1X = pytest.param(
     "1.15.5",
-    marks=pytest.mark.skipif(
-        not TF115_PYTHON,
-        reason="TF115_PYTHON names no Python 3.7 with TensorFlow 1.15.5",
-    ),
+    marks=[
+        pytest.mark.slow,
+        pytest.mark.skipif(
+            not helpers.TF115_PYTHON, reason=helpers.WITHOUT_TF115
+        ),
+    ],
 )
 VERSIONS = ["2.x", ON_1X]
 
@@ -46,7 +46,13 @@ def export(version, folder):
         audit_graphs.export(str(folder))
     else:
         subprocess.run(
-            [TF115_PYTHON, "-W", "ignore", audit_graphs.__file__, str(folder)],
+            [
+                helpers.TF115_PYTHON,
+                "-W",
+                "ignore",
+                audit_graphs.__file__,
+                str(folder),
+            ],
             env=helpers.environment(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -269,8 +269,15 @@ def test_a_train_op_that_is_named_is_audited_alone(exported, version):
     assert _found(audit) == {("foreign-update", D, OF_G)}
 
 
-@pytest.mark.parametrize("policy", specs.UPDATE_POLICIES)
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "policy, dtype",
+    [
+        ("source", "float32"),
+        pytest.param("source", "float64", marks=pytest.mark.slow),
+        pytest.param("scoped", "float32", marks=pytest.mark.slow),
+        ("scoped", "float64"),
+    ],
+)
 def test_our_own_trainer_has_no_fault_but_the_original_policy(policy, dtype):
     trainer = training.Trainer(specs.get_spec("dcgan28"), policy, dtype)
     observed = audit_graphs.observe_trainer(trainer)

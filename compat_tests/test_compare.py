@@ -553,6 +553,7 @@ def _console(path):
     return [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CHROMIUM, reason="needs Chromium")
 def test_the_page_opens_without_console_errors(different, tmp_path):
     text = report_html.to_html(different)
@@ -745,7 +746,7 @@ def test_a_bad_input_is_one_line_and_status_1(call, flags, message):
         (("lockstep",), "--dtype=int8", "flag --dtype=int8"),
         (("lockstep",), "--no_such=1", "Unknown command line flag"),
         (("lockstep", "more"), "", "unexpected argument 'more'"),
-        (("walk",), "", "unknown command 'walk'; known are: lockstep"),
+        (("walk",), "", "unknown command 'walk'; known are: lockstep, "),
         ((), "", "the argument COMMAND is missing"),
     ],
 )
@@ -763,13 +764,19 @@ def eagerly():
     tf.config.run_functions_eagerly(False)
 
 
+TINY = ["--batch_size=4", "--iterations=1", "--update_ops=scoped"]
+
+
+@pytest.mark.slow
+def test_the_models_of_the_registry_are_alike(eagerly, capfd):
+    assert helpers.call_script("compare", "lockstep", *TINY) == 0
+    assert "alike: no difference" in capfd.readouterr().out
+
+
 def test_the_models_of_the_registry_are_compared_by_name(eagerly, capfd):
-    settings = ["--batch_size=4", "--iterations=1", "--update_ops=scoped"]
-    assert helpers.call_script("compare", "lockstep", *settings) == 0
-    capfd.readouterr()
     faults = "leaky_relu_slope=0.3,adam_epsilon=1e-7,batch_norm_momentum=0.9"
     wrong = "--candidate=tf2:dcgan28,update_ops=source," + faults
-    assert helpers.call_script("compare", "lockstep", *settings, wrong) == 1
+    assert helpers.call_script("compare", "lockstep", *TINY, wrong) == 1
     said = " ".join(capfd.readouterr().out.split())
     for number, finding in enumerate(
         (

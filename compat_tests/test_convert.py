@@ -5,6 +5,7 @@ are those of N + M iterations on the first. In float64; both directions.
 """
 
 import json
+import itertools
 import os
 import shutil
 import subprocess
@@ -24,7 +25,6 @@ from tf2gan.common.errors import UserError
 from tf2gan.common.losses_file import read_losses
 from tf2gan.migration import registry, tf1_checkpoint
 
-TF115_PYTHON = os.environ.get("TF115_PYTHON")
 BEFORE, AFTER = 3, 5
 SPEC = specs.get_spec("dcgan28")
 # Both sides compute the same in float64 but for the order of sums.
@@ -123,7 +123,14 @@ def forgotten_average(state):
     return {name: np.ones_like(state[name])}
 
 
-@pytest.mark.parametrize("fault", [swapped, one_step_more, forgotten_average])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        swapped,
+        pytest.param(one_step_more, marks=pytest.mark.slow),
+        pytest.param(forgotten_average, marks=pytest.mark.slow),
+    ],
+)
 def test_a_fault_in_the_conversion_is_seen(
     fault, runs, trainers, batches, tmp_path
 ):
@@ -238,8 +245,16 @@ def noise():
     }
 
 
-@pytest.mark.parametrize("beta1", [0.9, 0.5])
-@pytest.mark.parametrize("steps", [1, 126, 1000, 50000])
+QUICK = [(1, 0.9), (126, 0.5)]  # beta1's power is used up in the second
+
+
+@pytest.mark.parametrize(
+    "steps, beta1",
+    [
+        pytest.param(*pair, marks=[] if pair in QUICK else pytest.mark.slow)
+        for pair in itertools.product([1, 126, 1000, 50000], [0.9, 0.5])
+    ],
+)
 def test_there_and_back_every_variable_is_the_same_to_the_bit(
     steps, beta1, noise, tmp_path, monkeypatch
 ):
@@ -290,19 +305,24 @@ def convert(*arguments):
     return helpers.call_script("convert_checkpoint", *arguments)
 
 
-def test_a_run_becomes_one_that_the_other_side_resumes(folder, capfd):
+def test_a_run_is_converted_verified_and_comes_back_the_same(folder, capfd):
     flags = ("--checkpoint=run", "--output_dir=two", "--verify")
     assert convert(*flags) == 0
     out, err = capfd.readouterr()
     assert "94 variables of dcgan28 after 2 iterations" in out
     assert out.count(" apart, values up to ") == 22 and "DIFFERS" not in out
     assert err == ""
-    shutil.copytree("two", "again")
     assert convert("--to=tf1", "--checkpoint=two", "--output_dir=one") == 0
     assert_same_bits(
         values_of("run/checkpoints/model-2"),
         values_of("one/checkpoints/model-2"),
     )
+
+
+@pytest.mark.slow
+def test_a_run_becomes_one_that_the_other_side_resumes(folder):
+    assert convert("--checkpoint=run", "--output_dir=two") == 0
+    assert convert("--to=tf1", "--checkpoint=two", "--output_dir=one") == 0
     for side, run in (("tf2", "two"), ("tf1", "one"), ("tf1", "run")):
         more = ("--resume", "--epochs=2", "--output_dir=" + run)
         assert helpers.call_script("train_" + side, *more) == 0
@@ -428,7 +448,12 @@ def test_overwrite_replaces_an_earlier_conversion_only(folder):
 
 def train_115(*arguments):
     subprocess.run(
-        [TF115_PYTHON, "-W", "ignore", str(helpers.SCRIPTS / "train_tf1.py")]
+        [
+            helpers.TF115_PYTHON,
+            "-W",
+            "ignore",
+            str(helpers.SCRIPTS / "train_tf1.py"),
+        ]
         + list(arguments),
         env=helpers.environment(),
         check=True,
@@ -437,10 +462,8 @@ def train_115(*arguments):
     )
 
 
-@pytest.mark.skipif(
-    not TF115_PYTHON,
-    reason="TF115_PYTHON names no Python 3.7 with TensorFlow 1.15.5",
-)
+@pytest.mark.slow
+@pytest.mark.skipif(not helpers.TF115_PYTHON, reason=helpers.WITHOUT_TF115)
 def test_a_run_goes_on_from_tf115_and_back_to_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     settings = (

@@ -31,13 +31,11 @@ from tf2gan.migration import (
 from tf2gan.migration.tf1_checkpoint import Tf1Checkpoint
 
 FOREIGN = Path(__file__).parent / "foreign"
-TF115_PYTHON = os.environ.get("TF115_PYTHON")
 # Two float32 kernels of different versions, on values of about 1.
 TOLERANCE = 1e-6
 
 needs_tf115 = pytest.mark.skipif(
-    not TF115_PYTHON,
-    reason="TF115_PYTHON names no Python 3.7 with TensorFlow 1.15.5",
+    not helpers.TF115_PYTHON, reason=helpers.WITHOUT_TF115
 )
 
 # By layer as Keras makes them; batch norm's averages come after its weights.
@@ -754,7 +752,13 @@ def test_a_graph_that_reaches_outside_is_not_run(operation, tmp_path):
 def test_the_committed_checkpoints_are_what_115_makes(tmp_path):
     script = str(Path(__file__).parent / "make_foreign.py")
     subprocess.run(
-        [TF115_PYTHON, "-W", "ignore", script, str(tmp_path / "foreign")],
+        [
+            helpers.TF115_PYTHON,
+            "-W",
+            "ignore",
+            script,
+            str(tmp_path / "foreign"),
+        ],
         env=helpers.environment(),
         check=True,
         timeout=300,
@@ -791,6 +795,7 @@ print("restored", len(tf.global_variables()))
 
 
 @needs_tf115
+@pytest.mark.slow
 def test_the_saver_of_115_restores_what_comes_back(tmp_path):
     converted = conversion("layers_scoped", "layers_adam")
     converted.load()
@@ -799,7 +804,15 @@ def test_the_saver_of_115_restores_what_comes_back(tmp_path):
     tf1_checkpoint.write(written, back)
     original = str(FOREIGN / "layers_scoped" / "model.ckpt")
     done = subprocess.run(
-        [TF115_PYTHON, "-W", "ignore", "-c", RESTORE, original, written],
+        [
+            helpers.TF115_PYTHON,
+            "-W",
+            "ignore",
+            "-c",
+            RESTORE,
+            original,
+            written,
+        ],
         env=helpers.environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

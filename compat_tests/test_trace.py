@@ -333,6 +333,7 @@ def test_newer_syntax_would_be_noticed(source):
     assert newer_syntax(source)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", ["2.7", "3.6"])
 def test_the_file_compiles_under_an_old_python(version, tmp_path):
     copied = shutil.copy(str(SOURCE), str(tmp_path / "gan_trace.py"))
