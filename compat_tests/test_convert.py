@@ -4,8 +4,8 @@ N iterations on one side, a conversion, M on the other: the losses and every var
 are those of N + M iterations on the first. In float64; both directions.
 """
 
-import json
 import itertools
+import json
 import os
 import shutil
 import subprocess
