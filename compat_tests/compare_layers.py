@@ -188,9 +188,11 @@ class Recorder:
 
 
 def _plain_config():
-    """Returns that of a session with one order of sums and no graph rewriting."""
+    """Returns that of a session with one order of sums: a CPU, no rewriting."""
     config = tf.ConfigProto(
-        intra_op_parallelism_threads=1, inter_op_parallelism_threads=1
+        device_count={"GPU": 0},
+        intra_op_parallelism_threads=1,
+        inter_op_parallelism_threads=1,
     )
     config.graph_options.rewrite_options.disable_meta_optimizer = True
     return config

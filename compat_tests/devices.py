@@ -5,6 +5,7 @@ import functools
 from unittest import mock
 
 import tensorflow as tf
+from tensorflow.python.eager import context
 
 from tf1gan import training as training1
 from tf2gan import training as training2
@@ -19,8 +20,9 @@ def use(device):
     Eager code follows `tf.device`. A session places operations on a GPU by itself,
     unless it is told that there is none.
     """
-    hidden = {} if device == "GPU" else {"GPU": 0}
-    config = tf.compat.v1.ConfigProto(device_count=hidden)
+    config = context.context().config  # what else was set for this process
+    if device != "GPU":
+        config.device_count["GPU"] = 0
     session = functools.partial(tf.compat.v1.Session, config=config)
     with mock.patch.object(tf.compat.v1, "Session", session), tf.device(
         device + ":0"

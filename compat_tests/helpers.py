@@ -13,6 +13,8 @@ from unittest import mock
 import numpy as np
 from absl import flags
 
+from tf2gan.common import datasets, errors
+
 # A Python 3.7 with TensorFlow 1.15.5 and this package installed.
 TF115_PYTHON = os.environ.get("TF115_PYTHON")
 WITHOUT_TF115 = "TF115_PYTHON names no Python 3.7 with TensorFlow 1.15.5"
@@ -91,6 +93,16 @@ def tiny_images(count=8, seed=0):
     """Returns uint8 images [count, 28, 28] of noise."""
     random = np.random.RandomState(seed)
     return random.randint(0, 256, [count, 28, 28]).astype(np.uint8)
+
+
+def images_for(spec):
+    """Returns the digits that come with the package, or noise if they do not fit."""
+    try:
+        return datasets.load_images(datasets.EMBEDDED, spec)
+    except errors.UserError:
+        random = np.random.RandomState(0)
+        pixels = random.randint(0, 256, [32, *spec.image_shape])
+        return datasets.Images("noise", pixels.astype(np.uint8))
 
 
 def npz_bytes(**arrays):

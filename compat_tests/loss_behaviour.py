@@ -27,10 +27,9 @@ import numpy as np
 from tf2gan.common import datasets, specs
 
 LEVEL = 0.01
-SEEDS = 8  # runs of a side; the least p-value is then 2 / 12870, a tenth of LEVEL / 8
-MOST_SEEDS = (
-    10  # 184,756 ways to share the runs out, all of which are looked at
-)
+SEEDS = 8  # runs of a side; the least p-value is then 2 / 12870, an eighth of LEVEL / 8
+LEAST_SEEDS = 7  # with 6 the least p-value, 2 / 924, is above LEVEL / 8
+MOST_SEEDS = 10  # 184,756 ways to share the runs out: all are looked at
 ITERATIONS = 100
 LEAST_ITERATIONS = 10  # or a window is empty
 BATCH_SIZE = 16
@@ -274,8 +273,8 @@ def main() -> None:
     parser.add_argument("--output", default="runs/loss_behaviour.png")
     arguments = parser.parse_args()
     output = Path(arguments.output)
-    if not 2 <= arguments.seeds <= MOST_SEEDS:
-        parser.error(f"--seeds must lie between 2 and {MOST_SEEDS}")
+    if not LEAST_SEEDS <= arguments.seeds <= MOST_SEEDS:
+        parser.error(f"--seeds must lie between {LEAST_SEEDS} and {MOST_SEEDS}")
     if arguments.iterations < LEAST_ITERATIONS:
         parser.error(f"--iterations must be at least {LEAST_ITERATIONS}")
     if output.exists():

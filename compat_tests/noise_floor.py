@@ -27,9 +27,8 @@ from tf1gan import training as training1  # noqa: E402
 from tf2gan.common import specs  # noqa: E402
 
 BATCH_SIZE = 8
-WARM_UP = (
-    3  # iterations, so that no bias and no average is at its initial value
-)
+# Iterations before, so that no bias and no average is at its initial value.
+WARM_UP = 3
 THREADS = (1, 2)
 ORDERS = 5
 KINDS = (

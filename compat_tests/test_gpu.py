@@ -21,10 +21,11 @@ SEED = 13
 BATCH = 4
 ITERATIONS = 2
 # A GPU sums in another order, and may convolve by Winograd's algorithm, which costs
-# a decimal digit. TF32 errs by 500 times the floor or more.
+# a decimal digit. TF32 errs by some 500 times the floor.
 MARGIN = 30
 TF32_BITS = 10  # of the mantissa
 FUSED_EPSILON = 1.001e-5
+MOVING_VARIANCE = 1e-6
 
 sides = pytest.mark.parametrize("side", sorted(devices.TRAINERS))
 models = pytest.mark.parametrize("model", sorted(specs.SPECS))
@@ -257,11 +258,15 @@ def _tf1_outputs(values, epsilon, training):
         )
         with v1.Session() as session:
             session.run(v1.global_variables_initializer())
+            variance = v1.global_variables("batch_normalization/moving_var")[0]
+            session.run(variance.assign([MOVING_VARIANCE] * values.shape[-1]))
             return session.run(outputs)
 
 
 def _tf2_outputs(values, epsilon, training):
     layer = layers2.BatchNormalization(epsilon=epsilon, dtype=values.dtype.name)
+    layer.build(values.shape)
+    layer.moving_variance.assign([MOVING_VARIANCE] * values.shape[-1])
     return layer(values, training=training).numpy()
 
 
@@ -269,20 +274,19 @@ OUTPUTS = {"tf1": _tf1_outputs, "tf2": _tf2_outputs}
 
 
 def _check_least_epsilon(side, device, epsilon, training):
-    """Of batches whose variance is below it, and of moving variances of 1."""
+    """Of batches, and of moving averages, whose variance is below it."""
     random = np.random.RandomState(SEED)
-    scale = 1e-3 if training else 1.0
-    values = random.normal(0, scale, [4, 5, 5, 3]).astype("float32")
+    values = random.normal(0, 1e-3, [4, 5, 5, 3]).astype("float32")
     with devices.use(device):
         outputs = OUTPUTS[side](values, epsilon, training)
     exact = values.astype("float64")
-    mean, variance = (
-        (exact.mean((0, 1, 2)), exact.var((0, 1, 2))) if training else (0, 1)
-    )
+    mean, variance = 0.0, MOVING_VARIANCE
+    if training:
+        mean, variance = exact.mean((0, 1, 2)), exact.var((0, 1, 2))
     used = max(epsilon, FUSED_EPSILON)
     expected = (exact - mean) / np.sqrt(variance + used)
-    # Rounding of float32. In training 1e-5 and 1.001e-5 are told apart: outputs of
-    # the size of 1 differ by 3e-4.
+    # Rounding of float32. 1e-5 and 1.001e-5 are told apart: outputs of the size of
+    # 1 differ by 3e-4.
     np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=3e-5)
 
 
@@ -297,7 +301,10 @@ def test_the_fused_kernels_epsilon_is_at_least_cudnns(
 
 @pytest.mark.parametrize("side, layers", [("tf1", layers1), ("tf2", layers2)])
 @pytest.mark.parametrize("epsilon", [1e-6, 1e-5])
-def test_a_smaller_epsilon_is_noticed(side, layers, epsilon, monkeypatch):
+@pytest.mark.parametrize("training", [True, False])
+def test_a_smaller_epsilon_is_noticed(
+    side, layers, epsilon, training, monkeypatch
+):
     monkeypatch.setattr(layers, "LEAST_FUSED_EPSILON", 0.0)
     with pytest.raises(AssertionError, match="Not equal"):
-        _check_least_epsilon(side, "CPU", epsilon, True)
+        _check_least_epsilon(side, "CPU", epsilon, training)

@@ -1,7 +1,9 @@
 """Every operation of a training step has a GPU kernel, told without a GPU.
 
-`pytest -rP compat_tests/test_kernels.py` prints the operations and their kernels.
+`pytest -n 0 -s compat_tests/test_kernels.py` also prints the kernel of each.
 """
+
+import textwrap
 
 import kernel_walks
 import pytest
@@ -73,15 +75,23 @@ PLANTS = {
 @pytest.mark.parametrize("update_ops", specs.UPDATE_POLICIES)
 @pytest.mark.parametrize("side", TRAINERS)
 def test_every_operation_of_a_training_step_has_a_gpu_kernel(
-    side, update_ops, dtype
+    side, update_ops, dtype, show
 ):
     trainer = TRAINERS[side](SPEC, update_ops, dtype)
     rows = WALKS[side](trainer)
     print(side, update_ops, dtype, *rows, sep="\n")
+    title = (
+        f"{side}, {update_ops}, {dtype}: operations checked for a GPU kernel"
+    )
+    show(textwrap.fill(f"{title}: {', '.join(_kinds(rows))}", 100))
     assert kernels.unserved(rows) == WITHOUT_KERNEL[side]
     assert COMPUTATIONS | BATCH_NORM[dtype] <= _on_gpu(rows, dtype)
     # All of them run here, so whatever has no kernel here would be wrongly looked up.
     assert kernels.unserved(WALKS[side](trainer, "CPU")) == {}
+
+
+def _kinds(rows):
+    return sorted({row.op for row in rows})
 
 
 def _on_gpu(rows, dtype):
@@ -97,13 +107,14 @@ def _on_gpu(rows, dtype):
 @pytest.mark.parametrize("plant", PLANTS)
 @pytest.mark.parametrize("side", TRAINERS)
 def test_an_operation_without_gpu_kernel_is_named(
-    side, plant, branch, monkeypatch
+    side, plant, branch, monkeypatch, show
 ):
     _plant(monkeypatch, LOSSES[side], plant, branch)
     rows = WALKS[side](TRAINERS[side](SPEC))
     found = kernels.unserved(rows)
     planted = set(found) - set(WITHOUT_KERNEL[side])
     assert planted == PLANTS[plant]
+    show(f"planted in {side}, no GPU kernel: {sorted(planted)}")
     for key in planted:
         assert all(key[0] in name for name in found[key])
         assert branch == all("cond_true" in name for name in found[key])

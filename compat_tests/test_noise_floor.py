@@ -138,7 +138,7 @@ def test_numbers_of_threads_reach_the_kernels(of_threads):
     assert of_threads["gradient"][0] > 0
 
 
-def test_any_two_orders_are_within_the_bound(float32):
+def test_the_median_of_other_orders_is_within_the_bound(float32):
     measured = float32.measure(float32.trainer, noise_floor.orders()[::-1])
     assert not float32.beyond(measured)
 

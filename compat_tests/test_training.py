@@ -2,13 +2,16 @@
 
 import functools
 
+import helpers
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.framework import config as framework_config
 
 from tf1gan import training as training1
 from tf2gan import training as training2
-from tf2gan.common import datasets, errors, specs
+from tf2gan.common import datasets, specs
+from tf2gan.common.config import TrainConfig
 from tf2gan.common.specs import DISCRIMINATOR, GENERATOR
 
 BATCH = 16
@@ -32,22 +35,11 @@ def spec(request):
 
 @pytest.fixture(scope="module")
 def batches(spec):
-    images = _images(spec)
+    images = helpers.images_for(spec)
     return {
         dtype: datasets.Batches(images, spec, BATCH, SEED, dtype=dtype)
         for dtype in ("float32", "float64")
     }
-
-
-def _images(spec):
-    """Returns the digits that come with the package, or noise if they do not fit."""
-    try:
-        return datasets.load_images(datasets.EMBEDDED, spec)
-    except errors.UserError:
-        random = np.random.RandomState(SEED)
-        shape = [2 * BATCH, *spec.image_shape]
-        pixels = random.randint(0, 256, shape).astype(np.uint8)
-        return datasets.Images("noise", pixels)
 
 
 @functools.lru_cache(maxsize=None)
@@ -69,7 +61,8 @@ def _without_gradient(spec):
 
     They are the biases in front of batch norm, which takes them away again.
     """
-    trainer, _ = _trainers(spec)
+    trainer = training2.Trainer(spec, dtype="float64")  # one of its own
+    trainer.initialize(SEED)
     gradients = trainer.gradients(*_noise(spec))
     sizes = {name: np.max(np.abs(g)) for name, g in gradients.items()}
     return tuple(n for n in sizes if sizes[n] < QUIET * max(sizes.values()))
@@ -222,6 +215,56 @@ def test_a_sample_depends_on_its_own_latent_alone(spec, batches, side):
     alone = trainer.generate(latents[3:4])
     assert together.shape == (BATCH, *spec.image_shape)
     np.testing.assert_allclose(together[3:4], alone, rtol=1e-12, atol=1e-14)
+
+
+# Of the largest element. Float64 rounding, and a hundred units of float32's.
+INFERENCE_TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
+
+
+def _layers_apart(trainers, batch, training):
+    """Returns the layers whose outputs differ between the sides."""
+    one, other = (t.activations(*batch, training) for t in trainers)
+    assert list(one) == list(other)
+    bound = INFERENCE_TOLERANCE[trainers[0].dtype]
+    return {
+        name
+        for name in one
+        if np.abs(one[name] - other[name]).max()
+        > bound * np.abs(one[name]).max()
+    }
+
+
+@pytest.mark.parametrize("dtype", sorted(INFERENCE_TOLERANCE))
+def test_every_layer_infers_alike_and_by_the_averages(spec, batches, dtype):
+    trainers = _trainers(spec, dtype=dtype)
+    batch = batches[dtype].batch(0)
+    trainers[0].train_step(*batch)
+    state = trainers[0].state()
+    trainers[1].load_state(state)
+    assert _layers_apart(trainers, batch, False) == set()
+    averages = [name for name in state if "/moving_" in name]
+    for name in averages:
+        changed = dict(state, **{name: state[name] + 1e-3})
+        trainers[1].load_state(changed)
+        layer = name.rsplit("/", 1)[0]
+        assert layer in _layers_apart(trainers, batch, False)
+        assert _layers_apart(trainers, batch, True) == set()
+
+
+@pytest.mark.parametrize("side", [0, 1], ids=["tf1", "tf2"])
+def test_determinism_is_switched_on_and_off(side):
+    """Graph rewriting goes off with it; only the latter has a public way back."""
+    framework = ("tf1", "tf2")[side]
+    configure = (training1, training2)[side].configure_runtime
+    options = tf.config.optimizer.get_experimental_options
+    try:
+        configure(TrainConfig(framework, "unused", deterministic=True))
+        assert framework_config.is_op_determinism_enabled()
+        assert options()["disable_meta_optimizer"]
+        configure(TrainConfig(framework, "unused", deterministic=False))
+        assert not options()["disable_meta_optimizer"]
+    finally:
+        framework_config.disable_op_determinism()
 
 
 def test_state_moves_from_one_side_to_the_other(spec, batches):

@@ -75,7 +75,7 @@ flags.DEFINE_bool("overwrite", False, "Replace the run in --output_dir.")
 flags.DEFINE_bool(
     "deterministic",
     False,
-    "Use deterministic kernels only, and graphs as they are written.",
+    "Use deterministic kernels only, and on TensorFlow 2 graphs as they are written.",
 )
 flags.DEFINE_bool("tf32", False, "Allow TF32 arithmetic on GPUs (less exact).")
 

@@ -224,6 +224,8 @@ def _fused(
 def _unfused(
     inputs, gamma, beta, moving_mean, moving_variance, epsilon, training
 ):
+    # TF1: gradients of the input's three uses are added in one order.
+    # TF2: a tape has another; `_three_uses` brings TF1's back.
     axes = list(range(inputs.shape.ndims - 1))
     moments = tuple(tf.nn.moments(inputs, axes))
     mean, variance = _either(

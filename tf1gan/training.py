@@ -178,19 +178,20 @@ class Trainer:
         return self._run(self._gradients, self._feed(images, latent, True))
 
     def activations(
-        self, images: np.ndarray, latent: np.ndarray
+        self, images: np.ndarray, latent: np.ndarray, training: bool = True
     ) -> Dict[str, np.ndarray]:
-        """Returns each layer's output in training mode, in order of the layers.
+        """Returns each layer's output by name, in order of the layers.
 
         Names are those of TF1's name scopes: `discriminator/conv2d` sees the
-        real images, `discriminator_1/conv2d` the generated ones.
+        real images, `discriminator_1/conv2d` the generated ones. No moving
+        average is updated; unless `training`, they are the statistics.
         """
         outputs = {
             operation.name[: -len("/output")]: operation.outputs[0]
             for operation in self.graph.get_operations()
             if operation.name.endswith("/output")
         }
-        return self._run(outputs, self._feed(images, latent, True))
+        return self._run(outputs, self._feed(images, latent, training))
 
     def generate(self, latent: np.ndarray) -> np.ndarray:
         """Returns images of latents, with the moving averages as statistics."""
@@ -259,10 +260,10 @@ def configure_runtime(config: TrainConfig) -> None:
 
     if config.deterministic:
         settings.experimental.enable_op_determinism()
-        # Rewritten graphs round otherwise, and each of the twins in its way.
-        settings.optimizer.set_experimental_options(
-            {"disable_meta_optimizer": True}
-        )
+    # Rewritten graphs round otherwise, and each of the twins in its way.
+    settings.optimizer.set_experimental_options(
+        {"disable_meta_optimizer": config.deterministic}
+    )
     settings.experimental.enable_tensor_float_32_execution(config.tf32)
 
 

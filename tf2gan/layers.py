@@ -318,6 +318,8 @@ class BatchNormalization(keras.layers.Layer):
         return outputs, mean, variance
 
     def _unfused(self, inputs, gamma, beta, training):
+        # TF1: gradients of the input's three uses are added in one order.
+        # TF2: a tape has another; `_three_uses` brings TF1's back.
         mean, variance = self.moving_mean.value, self.moving_variance.value
         if training:
             inputs, mean, variance = _moments(inputs)

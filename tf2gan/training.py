@@ -183,22 +183,23 @@ class Trainer:
         return dict(of_d, **_named_gradients(tape, loss_g, self.generator))
 
     def activations(
-        self, images: np.ndarray, latent: np.ndarray
+        self, images: np.ndarray, latent: np.ndarray, training: bool = True
     ) -> Dict[str, np.ndarray]:
-        """Returns each layer's output in training mode, in order of the layers.
+        """Returns each layer's output by name, in order of the layers.
 
         Names are those of TF1's name scopes: `discriminator/conv2d` sees the
-        real images, `discriminator_1/conv2d` the generated ones.
+        real images, `discriminator_1/conv2d` the generated ones. No moving
+        average is updated; unless `training`, they are the statistics.
         """
+        named = {}
         with layers.update_ops([]):
-            named = _activations(self.generator, latent, GENERATOR)
-            generated = self.generator(latent, training=True)
-            for inputs, scope in ((images, ""), (generated, "_1")):
-                named.update(
-                    _activations(
-                        self.discriminator, inputs, DISCRIMINATOR + scope
-                    )
-                )
+            generated = self.generator(latent, training=training)
+            for network, inputs, scope in (
+                (self.generator, latent, GENERATOR),
+                (self.discriminator, images, DISCRIMINATOR),
+                (self.discriminator, generated, DISCRIMINATOR + "_1"),
+            ):
+                named.update(_activations(network, inputs, scope, training))
         return named
 
     def generate(self, latent: np.ndarray) -> np.ndarray:
@@ -241,10 +242,10 @@ def _named_gradients(tape, loss, network):
     return {v.path: gradient for v, gradient in zip(variables, gradients)}
 
 
-def _activations(network, inputs, scope):
+def _activations(network, inputs, scope, training):
     chosen = [layer for layer in network.layers if layer.weights]
     probe = keras.Model(network.input, [layer.output for layer in chosen])
-    outputs = probe(inputs, training=True)
+    outputs = probe(inputs, training=training)
     return {
         f"{scope}/{layer.name}": output.numpy()
         for layer, output in zip(chosen, outputs)
@@ -279,10 +280,10 @@ def configure_runtime(config: TrainConfig) -> None:
     # TF2: both are settings of the library.
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
-        # Rewritten graphs round otherwise, and each of the twins in its way.
-        tf.config.optimizer.set_experimental_options(
-            {"disable_meta_optimizer": True}
-        )
+    # Rewritten graphs round otherwise, and each of the twins in its way.
+    tf.config.optimizer.set_experimental_options(
+        {"disable_meta_optimizer": config.deterministic}
+    )
     tf.config.experimental.enable_tensor_float_32_execution(config.tf32)
     tf.config.run_functions_eagerly(config.run_eagerly)
     # TensorFlow says that this does not reach `tf.data`; it need not.

@@ -49,7 +49,7 @@ def distance(reference: Any, candidate: Any) -> Tuple[float, float]:
     one, other = np.asarray(reference), np.asarray(candidate)
     if one.shape != other.shape:
         return np.inf, np.inf
-    if one.size == 0:
+    if np.array_equal(one, other):
         return 0.0, 0.0
     one, other = one.astype(np.float64), other.astype(np.float64)
     if not np.array_equal(np.isnan(one), np.isnan(other)):
