@@ -1,6 +1,7 @@
 """A DCGAN as people wrote it in 2017, with the lines that record it.
 
     python legacy_script.py FOLDER [--float64] [--every=2] [--steps=3]
+        [--save=CHECKPOINT]
         [--in_order | --both_read_old]
 
 Globals, automatic names, unnamed placeholders, noise from NumPy. It records into the
@@ -141,3 +142,6 @@ for step in range(option("--steps", 3)):
     feed[z] = np.random.uniform(-1, 1, [batch_size, 100])
     _, g_value = sess.run([g_train, g_loss], feed)
     print("{} {!r} {!r}".format(step, float(d_value), float(g_value)))
+
+for path in [a.split("=")[1] for a in sys.argv if a.startswith("--save=")]:
+    tf.train.Saver().save(sess, path)

@@ -158,8 +158,15 @@ def _fed(name, tensor, text, inputs):
     else:
         return None, _given(name, text, tensor.dtype.as_numpy_dtype, inputs)
     if model is None:
-        return None, np.zeros(tensor.shape.as_list(), bool)
+        return None, np.zeros(_sizes(tensor), bool)
     return model, _as(tensor, inputs[model])
+
+
+def _sizes(tensor):
+    """Returns the shape of a flag, a single one if the placeholder has none."""
+    if tensor.shape.rank is None:
+        return []
+    return [size or BATCH_SIZE for size in tensor.shape.as_list()]
 
 
 def _given(name, text, dtype, inputs):
@@ -197,6 +204,8 @@ def _guess(tensor, inputs) -> Optional[str]:
 
 def _as(tensor, value):
     """Gives an input the batch size and type that a placeholder asks for."""
+    if tensor.shape.rank is None:
+        return value.astype(tensor.dtype.as_numpy_dtype)
     shape = tensor.shape.as_list()
     size = len(value) if not shape or shape[0] is None else shape[0]
     repeats = -(-size // len(value))
