@@ -47,7 +47,7 @@ def _run(model, update_ops, iterations, watch):
 
 
 def _assert_alike(report, iterations):
-    assert report.first is None, report
+    assert report.first is None, str(report.first)
     assert report.iterations == iterations
     noisiest = report.noisiest
     assert noisiest is None or "/bias" in noisiest.name

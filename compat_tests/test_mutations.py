@@ -64,7 +64,7 @@ def test_without_a_fault_nothing_is_found(update_ops, dtype):
     report = _compare(
         training2.Trainer(SPEC, update_ops, dtype), update_ops, dtype
     )
-    assert report.first is None, report
+    assert report.first is None, str(report.first)
     assert report.causes == []
     assert all(row.reference == row.candidate for row in report.averages)
     assert report.iterations == ITERATIONS
