@@ -27,6 +27,7 @@ from tf2gan.migration import (
     report_text,
 )
 from tf2gan.migration.evidence import Evidence, Side
+from tf2gan.migration.fingerprints import losses
 from tf2gan.migration.hazards import HAZARDS
 from tf2gan.migration.report import Difference, Report
 
@@ -821,3 +822,13 @@ def test_phases_may_have_other_names():
     assert dataflow.moment(report) == (2, "train G")
     for write in (report_text.text, report_json.to_json, report_html.to_html):
         assert "train G" in write(report)
+
+
+@pytest.mark.parametrize(
+    "phase, claimed",
+    [("discriminator_step", ["loss-halved"]), ("generator_step", [])],
+)
+def test_only_the_loss_of_two_terms_is_said_to_be_averaged(phase, claimed):
+    difference = Difference(1, phase, "loss", phase, 0.5, 0.5, False, False)
+    evidence = Evidence(1, phase, Side(loss=1.0), Side(loss=0.5), [difference])
+    assert [found[0] for found in losses.loss_factor(evidence)] == claimed

@@ -78,7 +78,8 @@ class MetaGraph:
         own = {p.tf1 for p in mapping.pairs if p.keras.split("/", 1)[0] == name}
         trained = {n for n in own if "moving_" not in n}
         others = {p.tf1 for p in mapping.pairs} - own
-        fitting = self._fitting(trained, others, model.outputs[0].shape)
+        shape = _only_output(name, model).shape
+        fitting = self._fitting(trained, others, shape)
         scope = os.path.commonpath(trained) if trained else ""
         ends = _ends_in_scope(fitting, scope)
         if len(ends) != 1:
@@ -226,6 +227,17 @@ class MetaGraph:
             seen[name] = True
             stack += [node_of(i) for i in self._nodes[name].input]
         return list(seen)
+
+
+def _only_output(name, model):
+    outputs = getattr(model, "outputs", None) or ()
+    if len(outputs) != 1:
+        raise UserError(
+            f"--verify: the model '{name}' has {len(outputs) or 'no'} symbolic "
+            "outputs, so its tensor cannot be found; name it with "
+            f"--outputs={name}=TENSOR:0"
+        )
+    return outputs[0]
 
 
 def _ends_in_scope(fitting, scope):

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tf2gan.common import randomness
 from tf2gan.common.errors import UserError
+from tf2gan.migration import user_code
 from tf2gan.migration.meta_graph import MetaGraph, may_be, read_meta
 from tf2gan.migration.tf1_checkpoint import Tf1Checkpoint
 from tf2gan.migration.variable_map import VariableMap
@@ -114,11 +115,23 @@ def verify_graph(
             inputs[model] = value  # with the batch size that TF1 asks for
     reference = graph.run(wanted, feeds, checkpoint)
     candidate = {
-        name: keras.ops.convert_to_numpy(model(inputs[name], training=False))
+        name: _computed(name, model, inputs[name])
         for name, model in models.items()
     }
     rows = compare(_in_shape(reference, candidate), candidate)
     return [dataclasses.replace(row, tensor=wanted[row.name]) for row in rows]
+
+
+def _computed(name, model, value):
+    """Returns what a model makes of its input; whatever it raises is one line."""
+    label = f"--verify: the model '{name}'"
+    output = user_code.call(label, lambda: model(value, training=False))
+    if isinstance(output, (dict, list, tuple)):
+        raise UserError(
+            f"{label} has {len(output)} outputs; only models with one can be "
+            "verified"
+        )
+    return keras.ops.convert_to_numpy(output)
 
 
 def _in_shape(reference, candidate):

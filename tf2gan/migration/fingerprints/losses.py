@@ -16,7 +16,8 @@ def loss_factor(evidence: Evidence) -> Found:
     ratio = float(evidence.candidate.loss / evidence.reference.loss)
     batch = _batch_size(evidence.reference)
     measured = f"the loss is {ratio:.9g} times the reference's"
-    if abs(ratio - 0.5) < 1e-6:
+    halved = abs(ratio - 0.5) < 1e-6
+    if halved and evidence.network == DISCRIMINATOR:  # it has two terms
         yield "loss-halved", "the loss is halved", measured
     elif batch > 1 and abs(ratio / batch - 1) < 1e-6:
         yield (
