@@ -905,6 +905,16 @@ def test_optimizers_follow_a_map_that_was_completed_by_hand():
     assert "36 slots of Adam are left behind" in left.notes
 
 
+def test_weights_only_leaves_behind_the_optimizers_of_a_given_map():
+    models = foreign_models.layers_adam()
+    given = conversion("layers_scoped", lambda: models).map
+    assert given.optimizers
+    left = conversion("layers_scoped", lambda: models, given, weights_only=True)
+    left.load()
+    assert left.map.optimizers == ()
+    assert int(models[0].optimizer.iterations.numpy()) == 0
+
+
 def test_a_variable_that_an_edited_map_forgets_is_noted(tmp_path):
     z = keras.Input([3])
     x = keras.layers.Dense(6, use_bias=False, name="one")(

@@ -90,7 +90,9 @@ class Conversion:
         self._keras = variables(models)
         self._options = options
         self.map = given or self._propose()
-        if not (self.map.optimizers or options.weights_only):
+        if options.weights_only:
+            self.map = dataclasses.replace(self.map, optimizers=())
+        elif not self.map.optimizers:
             self._add_optimizers()
         self._report()
 
