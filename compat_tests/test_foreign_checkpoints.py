@@ -190,7 +190,7 @@ def test_moving_averages_that_were_never_updated_are_refused():
     refused(
         "frozen_statistics",
         "layers",
-        "all 6 moving averages are still 0 and 1",
+        "moving averages of 'generator' are still 0 and 1",
         "saved but never updated",
         "--assume_moving=initial",
     )
@@ -390,6 +390,24 @@ def test_powers_without_evidence_are_refused(change, message, tmp_path):
     checkpoint = written(tmp_path, change)
     with pytest.raises(UserError, match=message):
         convert.Conversion(checkpoint, models, convert.Options())
+
+
+@pytest.mark.parametrize("model", ["generator", "discriminator"])
+def test_the_moving_averages_of_one_network_do_not_excuse_the_others(
+    model, tmp_path
+):
+    def forget(values):
+        for name, value in values.items():
+            if name.startswith(model) and name.endswith("moving_mean"):
+                values[name] = np.zeros_like(value)
+            if name.startswith(model) and name.endswith("moving_variance"):
+                values[name] = np.ones_like(value)
+
+    models = {m.name: m for m in foreign_models.layers()}
+    checkpoint = written(tmp_path, forget)
+    converted = convert.Conversion(checkpoint, models, convert.Options())
+    with pytest.raises(UserError, match=f"averages of '{model}' are still 0"):
+        converted.load()
 
 
 def test_a_step_that_disagrees_is_noted(tmp_path):
@@ -873,6 +891,19 @@ def test_models_come_from_a_module_too(monkeypatch):
     monkeypatch.chdir(Path(__file__).parent)
     models = keras_models.load_models("foreign_models:layers")
     assert set(models) == {"generator", "discriminator"}
+
+
+def test_two_models_of_one_name_are_refused(tmp_path):
+    source = tmp_path / "twins.py"
+    source.write_text(
+        "import keras\n"
+        "def make():\n"
+        "    layer = lambda: keras.layers.Dense(2)\n"
+        "    inputs = keras.Input([3])\n"
+        "    return [keras.Model(inputs, layer()(inputs), name='g')] * 2\n"
+    )
+    with pytest.raises(UserError, match="two models of the name 'g'"):
+        keras_models.load_models(f"{source}:make")
 
 
 def test_a_dry_run_says_by_its_status_that_a_map_is_incomplete(tmp_path, capfd):

@@ -47,6 +47,32 @@ def test_ten_comes_after_two():
     assert sorted(scopes, key=names.natural_key) == scopes[::-1]
 
 
+@pytest.mark.parametrize(
+    "first, second",
+    [
+        ("D__32x32__dense__kernel", "D__64x64__dense__kernel"),
+        ("dense_64__kernel", "dense_128__kernel"),
+        ("dense_64__kernel", "dense_65__kernel"),
+        ("dense_1__kernel", "dense_3__kernel"),
+        ("block__dense_1__kernel", "block_1__dense__kernel"),
+    ],
+)
+def test_numbers_that_may_be_anything_are_no_order(first, second):
+    tf1 = in_tf1(**{first: [6, 6], second: [6, 6]})
+    assert paired(tf1, dense_model("net", 6, 6, 6)) == [None, None]
+
+
+@pytest.mark.parametrize(
+    "first, second",
+    [("h0_w", "h1_w"), ("h1_w", "h2_w"), ("a_1__dense__w", "a_1__dense_1__w")],
+)
+def test_consecutive_numbers_from_zero_or_one_are_an_order(first, second):
+    tf1 = in_tf1(**{second: [6, 6], first: [6, 6]})
+    expected = [name.replace("__", "/") for name in (first, second)]
+    tf1 = {name: tf1[name] for name in sorted(tf1)}
+    assert paired(tf1, dense_model("net", 6, 6, 6)) == expected
+
+
 def test_words_are_no_order():
     tf1 = in_tf1(early__kernel=[6, 6], late__kernel=[6, 6])
     assert paired(tf1, dense_model("net", 6, 6, 6)) == [None, None]

@@ -202,20 +202,27 @@ class Conversion:
         variable_map.check(self.map, self.checkpoint.variables, self._keras)
 
     def _check_averages(self):
-        """Refuses moving averages that were saved but never updated."""
-        by_key = {v.key: v for v in self._keras}
-        averages = [p for p in self.map.pairs if by_key[p.keras].is_moving]
-        if not averages or self._options.assume_moving:
+        """Refuses a model's moving averages that were saved but never updated."""
+        if self._options.assume_moving:
             return
-        for pair in averages:
-            initial = by_key[pair.keras].role == names.MOVING_VARIANCE
-            if np.any(self.checkpoint.read(pair.tf1) != float(initial)):
-                return
-        raise UserError(
-            f"all {len(averages)} moving averages are still 0 and 1: they were "
-            "saved but never updated, as where UPDATE_OPS were not run; TF1 would "
-            "sample with them too; --assume_moving=initial takes them as they are"
-        )
+        by_key = {v.key: v for v in self._keras}
+        averages = {}
+        for pair in self.map.pairs:
+            if by_key[pair.keras].is_moving:
+                model = by_key[pair.keras].model
+                averages.setdefault(model, []).append(pair)
+        for model, pairs in averages.items():
+            if not any(self._is_updated(p, by_key[p.keras]) for p in pairs):
+                raise UserError(
+                    f"all {len(pairs)} moving averages of '{model}' are still 0 "
+                    "and 1: they were saved but never updated, as where "
+                    "UPDATE_OPS were not run; TF1 would sample with them too; "
+                    "--assume_moving=initial takes them as they are"
+                )
+
+    def _is_updated(self, pair, variable):
+        initial = float(variable.role == names.MOVING_VARIANCE)
+        return np.any(self.checkpoint.read(pair.tf1) != initial)
 
     def load(self) -> None:
         """Gives the models, and their optimizers, the values in the checkpoint.

@@ -79,7 +79,7 @@ def _named(source, models):
     if isinstance(models, keras.Model):
         models = [models]
     if isinstance(models, (list, tuple)):
-        models = {getattr(m, "name", str(n)): m for n, m in enumerate(models)}
+        models = _by_name(source, models)
     if not isinstance(models, dict) or not models:
         raise UserError(
             f"--keras_model='{source}' returned {type(models).__name__}; "
@@ -89,6 +89,19 @@ def _named(source, models):
     for name, model in models.items():
         _check(source, name, model)
     return models
+
+
+def _by_name(source, models):
+    found = {}
+    for number, model in enumerate(models):
+        name = getattr(model, "name", str(number))
+        if name in found:
+            raise UserError(
+                f"--keras_model='{source}' returned two models of the name "
+                f"'{name:.60}'; give them different names, or return a dictionary"
+            )
+        found[name] = model
+    return found
 
 
 def _check(source, name, model):

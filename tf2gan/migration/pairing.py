@@ -389,10 +389,21 @@ def _is_kind(keras, kind, hints):
 
 
 def _is_one_series(members):
-    """Tells whether names differ in their numbers only; these order them."""
+    """Tells whether names differ in one automatic number only; it orders them.
+
+    Automatic numbers go on by one, from none, 0 or 1. Others, as in `conv_64`, may
+    be sizes, and where two differ, neither is known to be the order.
+    """
     parsed = [names.parse(member.name) for member in members]
+    if len({(p.template, len(p.numbers)) for p in parsed}) != 1:
+        return False
+    columns = [sorted(column) for column in zip(*(p.numbers for p in parsed))]
+    varying = [column for column in columns if column[0] != column[-1]]
+    if not varying:
+        return len(parsed) == 1
+    first = varying[0][0]
     return (
-        len({p.template for p in parsed}) == 1
-        and len({p.numbers for p in parsed}) == len(parsed)
-        and len({len(p.numbers) for p in parsed}) == 1
+        len(varying) == 1
+        and first in (0, 1)
+        and varying[0] == list(range(first, first + len(parsed)))
     )
