@@ -330,6 +330,39 @@ def test_the_slots_of_momentum_are_scaled_as_keras_keeps_them():
             np.testing.assert_allclose(one, -1e-3 * other, rtol=1e-6)
 
 
+def layers_of_rate(rate):
+    models = foreign_models.layers_momentum()
+    for model in models:
+        model.compile(keras.optimizers.SGD(rate, momentum=0.9))
+    return models
+
+
+def test_the_slots_of_momentum_are_scaled_by_the_rate_after_the_steps():
+    class Schedule(keras.optimizers.schedules.LearningRateSchedule):
+        def __call__(self, step):
+            return 0.25 / (1.0 + tf.cast(step, tf.float32))
+
+    converted = conversion("momentum", lambda: layers_of_rate(Schedule()))
+    pairs = {
+        pair.model: dataclasses.replace(pair, steps=3)
+        for pair in converted.map.optimizers
+    }
+    converted.map = dataclasses.replace(
+        converted.map, optimizers=tuple(pairs.values())
+    )
+    converted.load()
+    values = raw("momentum")
+    for name, model in converted.models.items():
+        found = slots_in_keras(model.optimizer, "momentums")
+        expected = slots_in_tf1(values, name, "Momentum")
+        # A power of two: the product is exact.
+        assert_all_equal(found, [-0.0625 * value for value in expected])
+
+
+def test_a_learning_rate_of_zero_cannot_scale_momentum():
+    refused("momentum", lambda: layers_of_rate(0.0), "a learning rate of 0")
+
+
 def test_several_optimizers_of_the_same_variables_are_refused():
     refused(
         "overlapping",

@@ -2,8 +2,9 @@
 
 Evidence is used in this order, and stands in the map beside each pair: equal
 names; the automatic numbers of TF1's names, which are the order of creation, where
-all shapes follow; the layer or the scope of a variable that is paired already; and
-a shape that only one variable has. What is left is listed and refused.
+all shapes follow and Keras's layers depend on each other in that order; the layer or
+the scope of a variable that is paired already; and a shape that only one variable
+has. What is left is listed and refused.
 """
 
 import collections
@@ -250,7 +251,11 @@ class _Matcher:
                 continue
             pairs = list(zip(unfinished[0], like))
             if all(self._agree(*pair) for pair in pairs):
-                couples += _numbered(pairs)
+                couples += [
+                    couple
+                    for couple in _numbered(pairs)
+                    if _has_a_place(couple[1], like)
+                ]
             elif len(self._models) > 1:
                 return None
         return couples
@@ -351,6 +356,20 @@ def _after_scope(name, model):
         if names.network(part, [model]):
             return "/".join(parts[number + 1 :])
     return name
+
+
+def _has_a_place(variable, series):
+    """Tells whether Keras's graph orders a variable among all of its shape."""
+    rivals = [
+        v
+        for v in series
+        if v.shape == variable.shape
+        and v.model == variable.model
+        and v.key != variable.key
+    ]
+    return all(
+        (variable.key in v.after) != (v.key in variable.after) for v in rivals
+    )
 
 
 def _numbered(pairs):
