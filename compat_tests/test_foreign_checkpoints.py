@@ -969,6 +969,49 @@ def test_optimizers_follow_a_map_that_was_completed_by_hand():
     assert "36 slots of Adam are left behind" in left.notes
 
 
+def with_slots(pair, change):
+    return dataclasses.replace(pair, slots=tuple(change(list(pair.slots))))
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda p: [p, p], "two optimizers of 'generator'"),
+        (lambda p: [dataclasses.replace(p, family="Ada")], "expected one of"),
+        (lambda p: [dataclasses.replace(p, family="RMSProp")], "of RMSProp"),
+        (lambda p: [dataclasses.replace(p, steps=4)], "has done 4 steps"),
+        (lambda p: [dataclasses.replace(p, steps=None)], "_power.* says 3"),
+        (lambda p: [with_slots(p, lambda s: s[1:])], r"the slots \['v'\]"),
+        (lambda p: [with_slots(p, lambda s: s[2:])], "it differs in"),
+        (
+            lambda p: [
+                with_slots(
+                    p,
+                    lambda s: [dataclasses.replace(s[0], slot="v"), *s[1:]],
+                )
+            ],
+            r"the slots \['v', 'v'\]",
+        ),
+    ],
+)
+def test_a_map_whose_optimizer_does_not_fit_is_refused(change, message):
+    models = foreign_models.layers_adam()
+    proposed = conversion("layers_scoped", lambda: models).map
+    (pair,) = [p for p in proposed.optimizers if p.model == "generator"]
+    given = dataclasses.replace(proposed, optimizers=tuple(change(pair)))
+    with pytest.raises(UserError, match=message):
+        conversion("layers_scoped", lambda: models, given).load()
+
+
+def test_a_map_for_another_optimizer_than_the_compiled_is_refused():
+    models = foreign_models.layers_adam()
+    given = conversion("layers_scoped", lambda: models).map
+    for model in models:
+        model.compile(keras.optimizers.RMSprop())
+    with pytest.raises(UserError, match="was compiled with RMSProp"):
+        conversion("layers_scoped", lambda: models, given).load()
+
+
 def test_weights_only_leaves_behind_the_optimizers_of_a_given_map():
     models = foreign_models.layers_adam()
     given = conversion("layers_scoped", lambda: models).map

@@ -196,10 +196,47 @@ class Conversion:
         """Raises `UserError` unless the map can be carried out."""
         self.check_map()
         self._check_averages()
+        self._check_steps()
 
     def check_map(self) -> None:
         """Raises `UserError` unless the map fits checkpoint and models."""
         variable_map.check(self.map, self.checkpoint.variables, self._keras)
+        targets = _targets(self.models) if self.map.optimizers else {}
+        for pair in self.map.optimizers:
+            self._check_optimizer(pair, targets)
+
+    def _check_optimizer(self, pair, targets):
+        """Refuses an optimizer that is not the model's, or not of all it trains."""
+        if pair.model not in targets:
+            raise UserError(_not_compiled(pair.model))
+        family = targets[pair.model].family
+        if pair.family != family:
+            raise UserError(
+                f"the map has {pair.family} of '{pair.model}', but that model was "
+                f"compiled with {family}" + optimizer_state.ADVICE
+            )
+        trained = set(self._trained(self.map, pair.model))
+        held = {slot.of for slot in pair.slots}
+        if trained != held:
+            names_of = ", ".join(sorted(trained ^ held)[:3])
+            raise UserError(
+                f"the map's {family} of '{pair.model}' must have slots of what that "
+                f"model trains, and of nothing else; it differs in: {names_of}"
+            )
+
+    def _check_steps(self):
+        """Refuses steps of Adam that its power of beta2 contradicts."""
+        targets = _targets(self.models) if self.map.optimizers else {}
+        for pair in self.map.optimizers:
+            if pair.family != slots.ADAM or pair.beta2_power is None:
+                continue
+            power = float(self.checkpoint.read(pair.beta2_power))
+            says = slots.steps_of(power, targets[pair.model].betas[1])
+            if says is not None and says != pair.steps:
+                raise UserError(
+                    f"the map says that Adam of '{pair.model}' has done "
+                    f"{pair.steps} steps, {pair.beta2_power} says {says}"
+                )
 
     def _check_averages(self):
         """Refuses a model's moving averages that were saved but never updated."""
