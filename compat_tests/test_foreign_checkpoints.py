@@ -190,7 +190,7 @@ def test_moving_averages_that_were_never_updated_are_refused():
     refused(
         "frozen_statistics",
         "layers",
-        "all 6 moving averages are still 0 and 1",
+        "moving averages of 'generator' are still 0 and 1",
         "saved but never updated",
         "--assume_moving=initial",
     )
@@ -330,6 +330,39 @@ def test_the_slots_of_momentum_are_scaled_as_keras_keeps_them():
             np.testing.assert_allclose(one, -1e-3 * other, rtol=1e-6)
 
 
+def layers_of_rate(rate):
+    models = foreign_models.layers_momentum()
+    for model in models:
+        model.compile(keras.optimizers.SGD(rate, momentum=0.9))
+    return models
+
+
+def test_the_slots_of_momentum_are_scaled_by_the_rate_after_the_steps():
+    class Schedule(keras.optimizers.schedules.LearningRateSchedule):
+        def __call__(self, step):
+            return 0.25 / (1.0 + tf.cast(step, tf.float32))
+
+    converted = conversion("momentum", lambda: layers_of_rate(Schedule()))
+    pairs = {
+        pair.model: dataclasses.replace(pair, steps=3)
+        for pair in converted.map.optimizers
+    }
+    converted.map = dataclasses.replace(
+        converted.map, optimizers=tuple(pairs.values())
+    )
+    converted.load()
+    values = raw("momentum")
+    for name, model in converted.models.items():
+        found = slots_in_keras(model.optimizer, "momentums")
+        expected = slots_in_tf1(values, name, "Momentum")
+        # A power of two: the product is exact.
+        assert_all_equal(found, [-0.0625 * value for value in expected])
+
+
+def test_a_learning_rate_of_zero_cannot_scale_momentum():
+    refused("momentum", lambda: layers_of_rate(0.0), "a learning rate of 0")
+
+
 def test_several_optimizers_of_the_same_variables_are_refused():
     refused(
         "overlapping",
@@ -390,6 +423,24 @@ def test_powers_without_evidence_are_refused(change, message, tmp_path):
     checkpoint = written(tmp_path, change)
     with pytest.raises(UserError, match=message):
         convert.Conversion(checkpoint, models, convert.Options())
+
+
+@pytest.mark.parametrize("model", ["generator", "discriminator"])
+def test_the_moving_averages_of_one_network_do_not_excuse_the_others(
+    model, tmp_path
+):
+    def forget(values):
+        for name, value in values.items():
+            if name.startswith(model) and name.endswith("moving_mean"):
+                values[name] = np.zeros_like(value)
+            if name.startswith(model) and name.endswith("moving_variance"):
+                values[name] = np.ones_like(value)
+
+    models = {m.name: m for m in foreign_models.layers()}
+    checkpoint = written(tmp_path, forget)
+    converted = convert.Conversion(checkpoint, models, convert.Options())
+    with pytest.raises(UserError, match=f"averages of '{model}' are still 0"):
+        converted.load()
 
 
 def test_a_step_that_disagrees_is_noted(tmp_path):
@@ -875,6 +926,19 @@ def test_models_come_from_a_module_too(monkeypatch):
     assert set(models) == {"generator", "discriminator"}
 
 
+def test_two_models_of_one_name_are_refused(tmp_path):
+    source = tmp_path / "twins.py"
+    source.write_text(
+        "import keras\n"
+        "def make():\n"
+        "    layer = lambda: keras.layers.Dense(2)\n"
+        "    inputs = keras.Input([3])\n"
+        "    return [keras.Model(inputs, layer()(inputs), name='g')] * 2\n"
+    )
+    with pytest.raises(UserError, match="two models of the name 'g'"):
+        keras_models.load_models(f"{source}:make")
+
+
 def test_a_dry_run_says_by_its_status_that_a_map_is_incomplete(tmp_path, capfd):
     written_map = tmp_path / "map.json"
     arguments = (
@@ -903,6 +967,59 @@ def test_optimizers_follow_a_map_that_was_completed_by_hand():
     )
     assert left.map.optimizers == ()
     assert "36 slots of Adam are left behind" in left.notes
+
+
+def with_slots(pair, change):
+    return dataclasses.replace(pair, slots=tuple(change(list(pair.slots))))
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda p: [p, p], "two optimizers of 'generator'"),
+        (lambda p: [dataclasses.replace(p, family="Ada")], "expected one of"),
+        (lambda p: [dataclasses.replace(p, family="RMSProp")], "of RMSProp"),
+        (lambda p: [dataclasses.replace(p, steps=4)], "has done 4 steps"),
+        (lambda p: [dataclasses.replace(p, steps=None)], "_power.* says 3"),
+        (lambda p: [with_slots(p, lambda s: s[1:])], r"the slots \['v'\]"),
+        (lambda p: [with_slots(p, lambda s: s[2:])], "it differs in"),
+        (
+            lambda p: [
+                with_slots(
+                    p,
+                    lambda s: [dataclasses.replace(s[0], slot="v"), *s[1:]],
+                )
+            ],
+            r"the slots \['v', 'v'\]",
+        ),
+    ],
+)
+def test_a_map_whose_optimizer_does_not_fit_is_refused(change, message):
+    models = foreign_models.layers_adam()
+    proposed = conversion("layers_scoped", lambda: models).map
+    (pair,) = [p for p in proposed.optimizers if p.model == "generator"]
+    given = dataclasses.replace(proposed, optimizers=tuple(change(pair)))
+    with pytest.raises(UserError, match=message):
+        conversion("layers_scoped", lambda: models, given).load()
+
+
+def test_a_map_for_another_optimizer_than_the_compiled_is_refused():
+    models = foreign_models.layers_adam()
+    given = conversion("layers_scoped", lambda: models).map
+    for model in models:
+        model.compile(keras.optimizers.RMSprop())
+    with pytest.raises(UserError, match="was compiled with RMSProp"):
+        conversion("layers_scoped", lambda: models, given).load()
+
+
+def test_weights_only_leaves_behind_the_optimizers_of_a_given_map():
+    models = foreign_models.layers_adam()
+    given = conversion("layers_scoped", lambda: models).map
+    assert given.optimizers
+    left = conversion("layers_scoped", lambda: models, given, weights_only=True)
+    left.load()
+    assert left.map.optimizers == ()
+    assert int(models[0].optimizer.iterations.numpy()) == 0
 
 
 def test_a_variable_that_an_edited_map_forgets_is_noted(tmp_path):

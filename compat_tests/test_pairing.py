@@ -47,6 +47,32 @@ def test_ten_comes_after_two():
     assert sorted(scopes, key=names.natural_key) == scopes[::-1]
 
 
+@pytest.mark.parametrize(
+    "first, second",
+    [
+        ("D__32x32__dense__kernel", "D__64x64__dense__kernel"),
+        ("dense_64__kernel", "dense_128__kernel"),
+        ("dense_64__kernel", "dense_65__kernel"),
+        ("dense_1__kernel", "dense_3__kernel"),
+        ("block__dense_1__kernel", "block_1__dense__kernel"),
+    ],
+)
+def test_numbers_that_may_be_anything_are_no_order(first, second):
+    tf1 = in_tf1(**{first: [6, 6], second: [6, 6]})
+    assert paired(tf1, dense_model("net", 6, 6, 6)) == [None, None]
+
+
+@pytest.mark.parametrize(
+    "first, second",
+    [("h0_w", "h1_w"), ("h1_w", "h2_w"), ("a_1__dense__w", "a_1__dense_1__w")],
+)
+def test_consecutive_numbers_from_zero_or_one_are_an_order(first, second):
+    tf1 = in_tf1(**{second: [6, 6], first: [6, 6]})
+    expected = [name.replace("__", "/") for name in (first, second)]
+    tf1 = {name: tf1[name] for name in sorted(tf1)}
+    assert paired(tf1, dense_model("net", 6, 6, 6)) == expected
+
+
 def test_words_are_no_order():
     tf1 = in_tf1(early__kernel=[6, 6], late__kernel=[6, 6])
     assert paired(tf1, dense_model("net", 6, 6, 6)) == [None, None]
@@ -79,6 +105,53 @@ def test_an_order_that_one_shape_contradicts_says_nothing():
     if order != kernels:  # Keras lists branches by depth
         pytest.skip(f"the layers come as {order}")
     assert paired(tf1, {"net": model}) == [None, "dense_2/kernel", None]
+
+
+def residual(inputs):
+    """One layer before the branches, one beside two, one behind."""
+
+    def dense(x):
+        return keras.layers.Dense(6, use_bias=False)(x)
+
+    first = dense(inputs)
+    skip = dense(first)
+    return dense(dense(dense(first)) + skip)
+
+
+def nested(inputs):
+    inner = keras.Input([6])
+    return keras.Model(inner, residual(inner))(inputs)
+
+
+@pytest.mark.parametrize("network", [residual, nested])
+def test_branches_of_one_shape_have_no_order(network):
+    kernels = ["dense__kernel", *(f"dense_{n}__kernel" for n in range(1, 5))]
+    tf1 = in_tf1(**{name: [6, 6] for name in kernels})
+    inputs = keras.Input([6])
+    model = keras.Model(inputs, network(inputs))
+    expected = ["dense/kernel", None, None, None, "dense_4/kernel"]
+    assert paired(tf1, {"net": model}) == expected
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.skip = keras.layers.Dense(6, use_bias=False)
+        self.block = keras.Sequential(
+            [keras.layers.Dense(6, use_bias=False) for _ in range(2)]
+        )
+
+    def call(self, inputs):
+        return self.skip(inputs) + self.block(inputs)
+
+
+def test_attributes_are_an_order():
+    model = Subclassed()
+    model(np.zeros([1, 6], np.float32))
+    kernels = ["dense__kernel", "dense_1__kernel", "dense_2__kernel"]
+    tf1 = in_tf1(**{name: [6, 6] for name in kernels})
+    expected = [name.replace("__", "/") for name in kernels]
+    assert paired(tf1, {"net": model}) == expected
 
 
 def test_two_networks_of_one_shape_are_refused():
@@ -143,3 +216,11 @@ def test_a_name_says_its_network(name, network):
 )
 def test_a_name_says_its_role(name, role):
     assert names.parse(name).role == role
+
+
+def test_layers_that_are_used_behind_each_other_have_no_order():
+    tf1 = in_tf1(dense__kernel=[6, 6], dense_1__kernel=[6, 6])
+    first, second = (keras.layers.Dense(6, use_bias=False) for _ in range(2))
+    inputs = keras.Input([6])
+    model = keras.Model(inputs, first(second(first(inputs))))
+    assert paired(tf1, {"net": model}) == [None, None]

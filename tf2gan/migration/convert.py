@@ -90,7 +90,9 @@ class Conversion:
         self._keras = variables(models)
         self._options = options
         self.map = given or self._propose()
-        if not (self.map.optimizers or options.weights_only):
+        if options.weights_only:
+            self.map = dataclasses.replace(self.map, optimizers=())
+        elif not self.map.optimizers:
             self._add_optimizers()
         self._report()
 
@@ -194,26 +196,70 @@ class Conversion:
         """Raises `UserError` unless the map can be carried out."""
         self.check_map()
         self._check_averages()
+        self._check_steps()
 
     def check_map(self) -> None:
         """Raises `UserError` unless the map fits checkpoint and models."""
         variable_map.check(self.map, self.checkpoint.variables, self._keras)
+        targets = _targets(self.models) if self.map.optimizers else {}
+        for pair in self.map.optimizers:
+            self._check_optimizer(pair, targets)
+
+    def _check_optimizer(self, pair, targets):
+        """Refuses an optimizer that is not the model's, or not of all it trains."""
+        if pair.model not in targets:
+            raise UserError(_not_compiled(pair.model))
+        family = targets[pair.model].family
+        if pair.family != family:
+            raise UserError(
+                f"the map has {pair.family} of '{pair.model}', but that model was "
+                f"compiled with {family}" + optimizer_state.ADVICE
+            )
+        trained = set(self._trained(self.map, pair.model))
+        held = {slot.of for slot in pair.slots}
+        if trained != held:
+            names_of = ", ".join(sorted(trained ^ held)[:3])
+            raise UserError(
+                f"the map's {family} of '{pair.model}' must have slots of what that "
+                f"model trains, and of nothing else; it differs in: {names_of}"
+            )
+
+    def _check_steps(self):
+        """Refuses steps of Adam that its power of beta2 contradicts."""
+        targets = _targets(self.models) if self.map.optimizers else {}
+        for pair in self.map.optimizers:
+            if pair.family != slots.ADAM or pair.beta2_power is None:
+                continue
+            power = float(self.checkpoint.read(pair.beta2_power))
+            says = slots.steps_of(power, targets[pair.model].betas[1])
+            if says is not None and says != pair.steps:
+                raise UserError(
+                    f"the map says that Adam of '{pair.model}' has done "
+                    f"{pair.steps} steps, {pair.beta2_power} says {says}"
+                )
 
     def _check_averages(self):
-        """Refuses moving averages that were saved but never updated."""
-        by_key = {v.key: v for v in self._keras}
-        averages = [p for p in self.map.pairs if by_key[p.keras].is_moving]
-        if not averages or self._options.assume_moving:
+        """Refuses a model's moving averages that were saved but never updated."""
+        if self._options.assume_moving:
             return
-        for pair in averages:
-            initial = by_key[pair.keras].role == names.MOVING_VARIANCE
-            if np.any(self.checkpoint.read(pair.tf1) != float(initial)):
-                return
-        raise UserError(
-            f"all {len(averages)} moving averages are still 0 and 1: they were "
-            "saved but never updated, as where UPDATE_OPS were not run; TF1 would "
-            "sample with them too; --assume_moving=initial takes them as they are"
-        )
+        by_key = {v.key: v for v in self._keras}
+        averages = {}
+        for pair in self.map.pairs:
+            if by_key[pair.keras].is_moving:
+                model = by_key[pair.keras].model
+                averages.setdefault(model, []).append(pair)
+        for model, pairs in averages.items():
+            if not any(self._is_updated(p, by_key[p.keras]) for p in pairs):
+                raise UserError(
+                    f"all {len(pairs)} moving averages of '{model}' are still 0 "
+                    "and 1: they were saved but never updated, as where "
+                    "UPDATE_OPS were not run; TF1 would sample with them too; "
+                    "--assume_moving=initial takes them as they are"
+                )
+
+    def _is_updated(self, pair, variable):
+        initial = float(variable.role == names.MOVING_VARIANCE)
+        return np.any(self.checkpoint.read(pair.tf1) != initial)
 
     def load(self) -> None:
         """Gives the models, and their optimizers, the values in the checkpoint.

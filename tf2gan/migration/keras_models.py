@@ -1,8 +1,9 @@
 """Loads somebody's Keras 3 models and lists their variables."""
 
+import collections
 import dataclasses
 import re
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, FrozenSet, List, Tuple
 
 import keras
 import numpy as np
@@ -24,6 +25,8 @@ class KerasVariable:
       layer: position of its layer among those of the model that have variables.
       kind: class of the layer.
       variable: itself.
+      after: keys of the model's variables that are created before it, however the
+        model is built: what does not depend on the other has no order.
     """
 
     key: str
@@ -32,6 +35,7 @@ class KerasVariable:
     layer: int
     kind: str
     variable: keras.Variable
+    after: FrozenSet[str] = frozenset()
 
     @property
     def role(self) -> str:
@@ -79,7 +83,7 @@ def _named(source, models):
     if isinstance(models, keras.Model):
         models = [models]
     if isinstance(models, (list, tuple)):
-        models = {getattr(m, "name", str(n)): m for n, m in enumerate(models)}
+        models = _by_name(source, models)
     if not isinstance(models, dict) or not models:
         raise UserError(
             f"--keras_model='{source}' returned {type(models).__name__}; "
@@ -89,6 +93,19 @@ def _named(source, models):
     for name, model in models.items():
         _check(source, name, model)
     return models
+
+
+def _by_name(source, models):
+    found = {}
+    for number, model in enumerate(models):
+        name = getattr(model, "name", str(number))
+        if name in found:
+            raise UserError(
+                f"--keras_model='{source}' returned two models of the name "
+                f"'{name:.60}'; give them different names, or return a dictionary"
+            )
+        found[name] = model
+    return found
 
 
 def _check(source, name, model):
@@ -110,19 +127,35 @@ def _check(source, name, model):
 
 
 def variables(models: Dict[str, Any]) -> List[KerasVariable]:
-    """Lists the variables of models in order of creation, without random seeds."""
+    """Lists the variables of models without random seeds, as Keras orders them.
+
+    That is the order of creation along a chain of layers, as in a Sequential model.
+    Between branches of a functional model it is that of depth, and says nothing.
+    In a subclassed model it is the order of its attributes, taken for that of
+    creation.
+    """
     found, keys = [], set()
     for name, model in models.items():
-        layers = _layers_of_variables(model)
-        numbers = {}
-        for variable in model.weights:
-            layer, kind = layers.get(id(variable), (None, ""))
-            scope = layer, variable.path.rpartition("/")[0]
-            number = numbers.setdefault(scope, len(numbers))
-            key = _key(name, variable.path, keys)
-            found.append(
-                KerasVariable(key, name, variable.path, number, kind, variable)
+        found += _variables_of(name, model, keys)
+    return found
+
+
+def _variables_of(name, model, keys):
+    layers, before = _layers_of_variables(model), _layers_before(model)
+    found, numbers, keys_of = [], {}, collections.defaultdict(list)
+    for variable in model.weights:
+        layer, kind = layers.get(id(variable), (None, ""))
+        scope = layer, variable.path.rpartition("/")[0]
+        number = numbers.setdefault(scope, len(numbers))
+        key = _key(name, variable.path, keys)
+        earlier = {layer} | before.get(layer, set())
+        after = frozenset(k for each in earlier for k in keys_of[each])
+        keys_of[layer].append(key)
+        found.append(
+            KerasVariable(
+                key, name, variable.path, number, kind, variable, after
             )
+        )
     return found
 
 
@@ -145,4 +178,41 @@ def _layers_of_variables(layer):
     found = {}
     for each in inner:
         found.update(_layers_of_variables(each))
+    return found
+
+
+def _layers_before(model):
+    """Returns by id of an innermost layer the ids of those that come before it."""
+    if not getattr(model, "layers", None):
+        return {id(model): set()}
+    if isinstance(model, keras.Model) and hasattr(model, "_nodes_by_depth"):
+        ancestors = _ancestors(model)
+    else:
+        ids = [id(layer) for layer in model.layers]
+        ancestors = {each: set(ids[:n]) for n, each in enumerate(ids)}
+    inner = {id(layer): _layers_before(layer) for layer in model.layers}
+    found = {}
+    for layer, leaves in inner.items():
+        # Layers that are used again behind each other have no order.
+        outer = {
+            each
+            for each in ancestors.get(layer, ())
+            if layer not in ancestors.get(each, ())
+        }
+        earlier = {leaf for each in outer for leaf in inner.get(each, ())}
+        for leaf, before in leaves.items():
+            found.setdefault(leaf, set()).update(before, earlier)
+    return found
+
+
+def _ancestors(model):
+    """Returns by id of a layer the ids of those that its inputs depend on."""
+    before, found = {}, collections.defaultdict(set)
+    for depth in sorted(model._nodes_by_depth, reverse=True):
+        for node in model._nodes_by_depth[depth]:
+            known = [p for p in node.parent_nodes if id(p) in before]
+            before[id(node)] = set().union(
+                *({id(p.operation)} | before[id(p)] for p in known)
+            )
+            found[id(node.operation)] |= before[id(node)]
     return found

@@ -106,7 +106,18 @@ def load(pair: OptimizerPair, of: Target, variables, read) -> None:
       of: the optimizer.
       variables: by name in TF1, (pair, Keras variable).
       read: returns the value of a variable of the checkpoint.
+
+    Raises:
+      UserError: if the slots of Momentum cannot be scaled by the learning rate.
     """
+    # First, as a learning rate that scales the slots may follow a schedule.
+    if pair.steps is not None:
+        of.optimizer.iterations.assign(pair.steps)
+    if pair.slots and 0.0 in of.scale.values():
+        raise UserError(
+            f"{pair.family} of '{pair.model}' is compiled with a learning rate of "
+            "0, by which Keras scales its slots" + ADVICE
+        )
     for slot in pair.slots:
         mapped, variable = variables[slot.of]
         held = of.slot(slot.slot, variable)
@@ -114,8 +125,6 @@ def load(pair: OptimizerPair, of: Target, variables, read) -> None:
             value = mapped.to_keras(read(slot.tf1))
             factor = of.scale.get(slot.slot, 1.0)
             held.assign(value if factor == 1.0 else value * factor)
-    if pair.steps is not None:
-        of.optimizer.iterations.assign(pair.steps)
     if isinstance(of.optimizer, Adam):
         of.optimizer.beta1_power.assign(read(pair.beta1_power))
         of.optimizer.beta2_power.assign(read(pair.beta2_power))

@@ -2,8 +2,9 @@
 
 Evidence is used in this order, and stands in the map beside each pair: equal
 names; the automatic numbers of TF1's names, which are the order of creation, where
-all shapes follow; the layer or the scope of a variable that is paired already; and
-a shape that only one variable has. What is left is listed and refused.
+all shapes follow and Keras's layers depend on each other in that order; the layer or
+the scope of a variable that is paired already; and a shape that only one variable
+has. What is left is listed and refused.
 """
 
 import collections
@@ -250,7 +251,11 @@ class _Matcher:
                 continue
             pairs = list(zip(unfinished[0], like))
             if all(self._agree(*pair) for pair in pairs):
-                couples += _numbered(pairs)
+                couples += [
+                    couple
+                    for couple in _numbered(pairs)
+                    if _has_a_place(couple[1], like)
+                ]
             elif len(self._models) > 1:
                 return None
         return couples
@@ -353,6 +358,20 @@ def _after_scope(name, model):
     return name
 
 
+def _has_a_place(variable, series):
+    """Tells whether Keras's graph orders a variable among all of its shape."""
+    rivals = [
+        v
+        for v in series
+        if v.shape == variable.shape
+        and v.model == variable.model
+        and v.key != variable.key
+    ]
+    return all(
+        (variable.key in v.after) != (v.key in variable.after) for v in rivals
+    )
+
+
 def _numbered(pairs):
     if len(pairs) == 1:
         return [(pairs[0][0].name, pairs[0][1], "the only one of its kind")]
@@ -389,10 +408,21 @@ def _is_kind(keras, kind, hints):
 
 
 def _is_one_series(members):
-    """Tells whether names differ in their numbers only; these order them."""
+    """Tells whether names differ in one automatic number only; it orders them.
+
+    Automatic numbers go on by one, from none, 0 or 1. Others, as in `conv_64`, may
+    be sizes, and where two differ, neither is known to be the order.
+    """
     parsed = [names.parse(member.name) for member in members]
+    if len({(p.template, len(p.numbers)) for p in parsed}) != 1:
+        return False
+    columns = [sorted(column) for column in zip(*(p.numbers for p in parsed))]
+    varying = [column for column in columns if column[0] != column[-1]]
+    if not varying:
+        return len(parsed) == 1
+    first = varying[0][0]
     return (
-        len({p.template for p in parsed}) == 1
-        and len({p.numbers for p in parsed}) == len(parsed)
-        and len({len(p.numbers) for p in parsed}) == 1
+        len(varying) == 1
+        and first in (0, 1)
+        and varying[0] == list(range(first, first + len(parsed)))
     )

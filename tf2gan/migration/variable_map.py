@@ -9,6 +9,13 @@ from tf2gan.common.errors import UserError
 from tf2gan.migration.keras_models import KerasVariable
 from tf2gan.migration.tf1_checkpoint import Variable
 
+# What a variable has of each optimizer, in the words of `SlotPair`, sorted.
+_SLOTS = {
+    "Adam": [["m", "v"]],
+    "RMSProp": [["momentum", "rms"], ["mg", "momentum", "rms"]],
+    "Momentum": [["momentum"]],
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
@@ -164,7 +171,14 @@ def check(
     _check_names(variable_map, tf1, by_key)
     for pair in variable_map.pairs:
         _check_pair(pair, tf1, by_key[pair.keras])
+    owners = set()
     for optimizer in variable_map.optimizers:
+        if optimizer.model in owners:
+            raise UserError(
+                f"the map has two optimizers of '{optimizer.model:.60}'; keep one"
+            )
+        owners.add(optimizer.model)
+        _check_slots(optimizer)
         _check_optimizer(optimizer, variable_map, tf1, by_key)
 
 
@@ -273,6 +287,31 @@ def _count(shape):
     for size in shape:
         count *= size
     return count
+
+
+def _check_slots(optimizer):
+    """Refuses slots that are not those of the family, once for each variable."""
+    if optimizer.family not in _SLOTS:
+        raise UserError(
+            f"the map has an optimizer '{optimizer.family:.60}' of "
+            f"'{optimizer.model:.60}'; expected one of {', '.join(_SLOTS)}"
+        )
+    held = {}
+    for slot in optimizer.slots:
+        held.setdefault(slot.of, []).append(slot.slot)
+    first = sorted(next(iter(held.values()), ()))
+    for name, found in held.items():
+        if sorted(found) not in _SLOTS[optimizer.family]:
+            raise UserError(
+                f"the map gives '{name:.100}' the slots {sorted(found)} of "
+                f"{optimizer.family}; expected "
+                + " or ".join(map(str, _SLOTS[optimizer.family]))
+            )
+        if sorted(found) != first:
+            raise UserError(
+                f"the map gives '{name:.100}' the slots {sorted(found)}, other "
+                f"variables of '{optimizer.model:.60}' {first}"
+            )
 
 
 def _check_optimizer(optimizer, variable_map, tf1, by_key):
