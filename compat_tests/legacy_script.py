@@ -82,6 +82,7 @@ def cross_entropy(logits, labels):
     )
 
 
+tf.set_random_seed(0)
 x = tf.placeholder(dtype, [None, 28, 28, 1])
 z = tf.placeholder(dtype, [None, 100])
 is_training = tf.placeholder(tf.bool)

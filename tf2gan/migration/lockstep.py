@@ -139,7 +139,7 @@ def run(
             if resync:
                 candidate.load_state(reference.state())
             evidence = comparison.phase(
-                iteration, phase, batch, watch, evidence
+                iteration, phase, batch, watch, evidence, resync
             )
             take_into(report, evidence, resync)
             if stop and report.first:
@@ -188,11 +188,17 @@ class _Comparison:
         self._tolerance = tolerance
         self._noisy = set()
 
-    def phase(self, iteration, phase, batch, watch, previous) -> Evidence:
+    def phase(
+        self, iteration, phase, batch, watch, previous, resync
+    ) -> Evidence:
         """Runs one phase on both sides and compares, in order."""
         gradients_too = watch or iteration == 1
+        known = (None, None)
+        if previous and not watch and not resync:  # nothing ran since
+            known = (previous.reference.after, previous.candidate.after)
         sides = [
-            _before(side, batch, watch, gradients_too) for side in self._pair
+            _before(side, batch, watch, gradients_too, state)
+            for side, state in zip(self._pair, known)
         ]
         if iteration == 1:
             self._note_noisy(sides[0].gradients)
@@ -225,9 +231,9 @@ class _Comparison:
         return compare(evidence, kind, name, values, noisy, self._tolerance)
 
 
-def _before(implementation, batch, watch, gradients_too):
+def _before(implementation, batch, watch, gradients_too, state=None):
     """Returns what an implementation shows before it runs a phase."""
-    side = Side(before=_arrays(implementation.state()))
+    side = Side(before=state or _arrays(implementation.state()))
     if gradients_too and hasattr(implementation, "gradients"):
         side.gradients = _arrays(implementation.gradients(*batch))
     if watch:
