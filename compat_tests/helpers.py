@@ -105,6 +105,23 @@ def images_for(spec):
         return datasets.Images("noise", pixels.astype(np.uint8))
 
 
+def noise_batch(spec, size, dtype, seed):
+    """Returns images and latents [size, ...] of noise."""
+    random = np.random.RandomState(seed)
+    images = random.uniform(*spec.image_range, size=(size,) + spec.image_shape)
+    latents = random.uniform(-1, 1, [size, spec.latent_size])
+    return images.astype(dtype), latents.astype(dtype)
+
+
+def multiplied(beta, steps):
+    """TF1's power of beta, as NumPy multiplies and TensorFlow flushes it."""
+    power = np.float32(beta)
+    for _ in range(steps):
+        power = np.float32(power * np.float32(beta))
+        power = power if power >= np.finfo(np.float32).tiny else np.float32(0)
+    return power
+
+
 def npz_bytes(**arrays):
     """Returns the content of an .npz file."""
     file = io.BytesIO()

@@ -224,15 +224,6 @@ def test_a_checkpoint_that_contradicts_itself_is_refused(
 # Round trips.
 
 
-def multiplied(beta, steps):
-    """TF1's power of beta, as NumPy multiplies and TensorFlow flushes it."""
-    power = np.float32(beta)
-    for _ in range(steps):
-        power = np.float32(power * np.float32(beta))
-        power = power if power >= np.finfo(np.float32).tiny else np.float32(0)
-    return power
-
-
 @pytest.fixture(scope="module")
 def noise():
     """Values for every variable of a float32 trainer of TF1's side."""
@@ -261,8 +252,8 @@ def test_there_and_back_every_variable_is_the_same_to_the_bit(
     # What the models' own files hold is tested elsewhere, and slow.
     monkeypatch.setattr(registry, "_save_models", lambda *_: None)
     for number, step in (("", "D_global_step"), ("_1", "G_global_step")):
-        noise["beta1_power" + number] = multiplied(beta1, steps)
-        noise["beta2_power" + number] = multiplied(0.999, steps)
+        noise["beta1_power" + number] = helpers.multiplied(beta1, steps)
+        noise["beta2_power" + number] = helpers.multiplied(0.999, steps)
         noise[step] = np.int32(steps)
     tf1_checkpoint.write(str(tmp_path / "there"), noise)
     there = registry.read(str(tmp_path / "there"), "dcgan28", "tf1")

@@ -465,21 +465,12 @@ def test_slots_are_told_from_weights_by_name_and_shape():
 # The step counts.
 
 
-def multiplied(beta, steps):
-    """TF1's power of beta, as NumPy multiplies and TensorFlow flushes it."""
-    power = np.float32(beta)
-    for _ in range(steps):
-        power = np.float32(power * np.float32(beta))
-        power = power if power >= np.finfo(np.float32).tiny else np.float32(0)
-    return power
-
-
 @pytest.mark.parametrize("beta", [0.9, 0.5, 0.999])
 @pytest.mark.parametrize("steps", [0, 1, 125, 126, 1000, 50000])
 def test_powers_of_beta_are_those_of_tf1(beta, steps):
     power = slots.power_after(beta, steps)
     assert power.dtype == np.float32
-    assert power == multiplied(beta, steps)
+    assert power == helpers.multiplied(beta, steps)
     if power:
         assert slots.steps_of(float(power), beta) == steps
 
@@ -494,9 +485,9 @@ def test_tensorflow_multiplies_the_powers_so():
 
 
 def test_a_power_of_another_beta_has_no_step_count():
-    assert slots.steps_of(float(multiplied(0.99, 30)), 0.999) is None
+    assert slots.steps_of(float(helpers.multiplied(0.99, 30)), 0.999) is None
     assert slots.steps_of(0.0, 0.999) is None
-    assert slots.find_steps(float(multiplied(0.99, 30))) == (0.99, 30)
+    assert slots.find_steps(float(helpers.multiplied(0.99, 30))) == (0.99, 30)
 
 
 # The map as a file.

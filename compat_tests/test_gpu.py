@@ -7,6 +7,7 @@ The models name no device, so each test differs from CPU to GPU in a name only.
 import functools
 
 import devices
+import helpers
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -55,10 +56,7 @@ def _built(device, side, model, update_ops, dtype):
 def _batches(model, dtype, count):
     spec = specs.get_spec(model)
     for number in range(count):
-        random = np.random.RandomState([SEED, number])
-        images = random.uniform(*spec.image_range, [BATCH, *spec.image_shape])
-        latents = random.uniform(-1, 1, [BATCH, spec.latent_size])
-        yield images.astype(dtype), latents.astype(dtype)
+        yield helpers.noise_batch(spec, BATCH, dtype, [SEED, number])
 
 
 # Parts of the names of operations, by themselves or fused with others.

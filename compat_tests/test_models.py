@@ -186,10 +186,7 @@ def _described(side, trainer, order):
 
 
 def _batch(model, batch_size, dtype):
-    spec, random = specs.get_spec(model), np.random.RandomState(SEED)
-    images = random.uniform(*spec.image_range, [batch_size, *spec.image_shape])
-    latents = random.uniform(-1, 1, [batch_size, spec.latent_size])
-    return images.astype(dtype), latents.astype(dtype)
+    return helpers.noise_batch(specs.get_spec(model), batch_size, dtype, SEED)
 
 
 def _uncovered(table, registry):

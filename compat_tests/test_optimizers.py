@@ -242,11 +242,8 @@ def _built(side, model, beta1, dtype):
 
 
 def _batch(trainer, iteration):
-    random = np.random.RandomState([SEED, iteration])
-    spec = trainer.spec
-    images = random.uniform(*spec.image_range, [BATCH, *spec.image_shape])
-    latents = random.uniform(-1, 1, [BATCH, spec.latent_size])
-    return images.astype(trainer.dtype), latents.astype(trainer.dtype)
+    seed = [SEED, iteration]
+    return helpers.noise_batch(trainer.spec, BATCH, trainer.dtype, seed)
 
 
 def _check_trainer(trainer, beta1, iterations=2):

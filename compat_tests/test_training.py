@@ -69,9 +69,7 @@ def _without_gradient(spec):
 
 
 def _noise(spec):
-    random = np.random.RandomState(SEED)
-    images = random.uniform(size=[BATCH, *spec.image_shape])
-    return images, random.uniform(-1, 1, [BATCH, spec.latent_size])
+    return helpers.noise_batch(spec, BATCH, "float64", SEED)
 
 
 def _assert_same_state(spec, state1, state2):

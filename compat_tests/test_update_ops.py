@@ -92,11 +92,7 @@ def _start(trainer):
 
 
 def _batch(trainer, seed=SEED):
-    """Returns images and latents of noise."""
-    spec, random = trainer.spec, np.random.RandomState(seed)
-    images = random.uniform(*spec.image_range, size=(BATCH,) + spec.image_shape)
-    latent = random.uniform(-1, 1, [BATCH, spec.latent_size])
-    return images.astype(trainer.dtype), latent.astype(trainer.dtype)
+    return helpers.noise_batch(trainer.spec, BATCH, trainer.dtype, seed)
 
 
 def _network(name):
