@@ -17,6 +17,7 @@ ONLY_IN_TF2 = {
     ("layers.py", "Dense"),
     ("layers.py", "Conv2D"),
     ("layers.py", "Conv2DTranspose"),
+    ("layers.py", "LeakyRelu"),
     ("layers.py", "BatchNormalization"),
     # TF1 inherits these from `tf.train.AdamOptimizer`.
     ("optimizers.py", "Adam.build"),

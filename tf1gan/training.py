@@ -150,6 +150,9 @@ class Trainer:
         self, images: np.ndarray, latent: np.ndarray
     ) -> Tuple[float, float]:
         """Trains discriminator, then generator; returns (loss_D, loss_G)."""
+        # TF1: each step is a run of the session, and generates images anew.
+        # TF2: in between the generator does not change: one call serves both,
+        # and averages that both steps move take its statistics twice.
         loss_d = self.discriminator_step(images, latent)
         return loss_d, self.generator_step(images, latent)
 

@@ -5,8 +5,9 @@ averages otherwise than `tf.layers` did, a small class restores TF1's kernel.
 """
 
 import contextlib
+import functools
 import threading
-from typing import Callable, Iterator, Optional, Sequence, Union
+from typing import Callable, Iterator, List, Optional, Sequence, Union
 
 import keras
 import tensorflow as tf
@@ -17,25 +18,31 @@ Size = Union[int, Sequence[int]]
 # not, so it is applied here.
 LEAST_FUSED_EPSILON = 1.001e-5
 
+_LEAST_NORMAL_FLOAT32 = 2.0**-126
+
 _updating = threading.local()
 
 
 @contextlib.contextmanager
-def update_ops(scopes: Sequence[str]) -> Iterator[None]:
+def update_ops(scopes: Sequence[str]) -> Iterator[List[Callable[[], None]]]:
     """Chooses the moving-average updates of the networks named in `scopes`.
 
     While entered, a `BatchNormalization` that is called for training updates
     its moving averages only if its path begins with one of the scopes. Outside,
     all of them do. A `tf.function` keeps what held when it was traced.
+
+    Yields:
+      The updates done so far; calling one of them does it once more.
     """
     # TF1: updates are operations that somebody must run.
     # TF2: a layer updates when it is called; `scopes` says which may.
-    previous = getattr(_updating, "scopes", None)
-    _updating.scopes = tuple(scopes)
+    previous = getattr(_updating, "chosen", (None, []))
+    updates = []
+    _updating.chosen = (tuple(scopes), updates)
     try:
-        yield
+        yield updates
     finally:
-        _updating.scopes = previous
+        _updating.chosen = previous
 
 
 def dense(
@@ -146,7 +153,9 @@ def leaky_relu(
     `tf.nn.leaky_relu` is `slope`. Black pixels under a bias that starts at zero
     are such zeros, so in the first step the two differ.
     """
-    return keras.ops.maximum(inputs, inputs * slope)
+    # TF1: a multiplication, a maximum and five kernels for their gradients.
+    # TF2: in float32 one kernel, and two for its gradient: the same numbers.
+    return LeakyRelu(slope, dtype=inputs.dtype)(inputs)
 
 
 def batch_normalization(
@@ -225,6 +234,28 @@ class Conv2DTranspose(keras.layers.Conv2DTranspose):
 
 
 @keras.saving.register_keras_serializable(package="tf2gan")
+class LeakyRelu(keras.layers.Layer):
+    """The layer of `leaky_relu`; its gradient at 0 is that of TF1."""
+
+    def __init__(self, slope: float = 0.2, **kwargs) -> None:
+        """Takes the slope below zero and the arguments of any Keras layer."""
+        super().__init__(**kwargs)
+        self.slope = slope
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Returns the greater of x and `slope` * x, of the shape of x."""
+        inputs = tf.convert_to_tensor(inputs)
+        # The kernel's slope is a float32 number.
+        if inputs.dtype == tf.float32:
+            return _leaky_relu(inputs, self.slope)
+        return tf.maximum(inputs, inputs * self.slope)
+
+    def get_config(self) -> dict:
+        """Returns the arguments that make such a layer again."""
+        return dict(super().get_config(), slope=self.slope)
+
+
+@keras.saving.register_keras_serializable(package="tf2gan")
 class BatchNormalization(keras.layers.Layer):
     """Keras batch normalization with the arithmetic of `tf.layers`.
 
@@ -276,10 +307,10 @@ class BatchNormalization(keras.layers.Layer):
             tf.convert_to_tensor(beta),
             training,
         )
-        if training and self._may_update():
+        if training:
             decay = _decay(inputs, self.momentum)
-            _update(self.moving_mean.value, mean, decay)
-            _update(self.moving_variance.value, variance, decay)
+            self._average(self.moving_mean.value, mean, decay)
+            self._average(self.moving_variance.value, variance, decay)
         return outputs
 
     def get_config(self) -> dict:
@@ -328,9 +359,12 @@ class BatchNormalization(keras.layers.Layer):
         )
         return outputs, mean, variance
 
-    def _may_update(self):
-        scopes = getattr(_updating, "scopes", None)
-        return scopes is None or self.path.split("/")[0] in scopes
+    def _average(self, average, value, decay):
+        update = functools.partial(_update, average, value, decay)
+        scopes, updates = getattr(_updating, "chosen", (None, []))
+        if scopes is None or self.path.split("/")[0] in scopes:
+            update()
+            updates.append(update)
 
 
 def _moments(inputs):
@@ -379,6 +413,24 @@ def _bias_add(outputs, bias):
             return tf.identity(upstream), of_bias
 
     return tf.nn.bias_add(outputs, bias), gradient
+
+
+def _leaky_relu(inputs, slope):
+    """Applies one float32 kernel, with the gradient of the maximum."""
+
+    @tf.custom_gradient
+    def apply(inputs):
+        def gradient(upstream):
+            # The kernel takes 0 for a negative number, the maximum does not.
+            # This sum is positive for 0, and has the sign of any other number.
+            features = inputs + _LEAST_NORMAL_FLOAT32
+            return tf.raw_ops.LeakyReluGrad(
+                gradients=upstream, features=features, alpha=slope
+            )
+
+        return tf.raw_ops.LeakyRelu(features=inputs, alpha=slope), gradient
+
+    return apply(inputs)
 
 
 def _is_fused(inputs):

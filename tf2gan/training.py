@@ -119,13 +119,7 @@ class Trainer:
         # outside it.
         with layers.update_ops(self._scopes_d):
             generated = self.generator(latent, training=True)
-            with tf.GradientTape() as tape:
-                real = self.discriminator(images, training=True)
-                fake = self.discriminator(generated, training=True)
-                loss = self._discriminator_loss(real, fake)
-        variables = self.discriminator.trainable_variables
-        self.optimizer_d.apply(tape.gradient(loss, variables), variables)
-        return loss
+        return self._train_discriminator(images, generated)
 
     @tf.function(reduce_retracing=True)
     def generator_step(self, images: np.ndarray, latent: np.ndarray) -> float:
@@ -136,24 +130,47 @@ class Trainer:
         """
         # TF1: the train op runs updates that need the real images.
         # TF2: so that its averages move, the discriminator is called on them.
-        with layers.update_ops(self._scopes_g):
-            if DISCRIMINATOR in self._scopes_g:
-                self.discriminator(images, training=True)
-            with tf.GradientTape() as tape:
-                generated = self.generator(latent, training=True)
-                fake = self.discriminator(generated, training=True)
-                loss = self._generator_loss(fake)
-        variables = self.generator.trainable_variables
-        self.optimizer_g.apply(tape.gradient(loss, variables), variables)
-        return loss
+        with tf.GradientTape() as tape, layers.update_ops(self._scopes_g):
+            generated = self.generator(latent, training=True)
+        return self._train_generator(images, generated, tape)
 
     @tf.function(reduce_retracing=True)
     def train_step(
         self, images: np.ndarray, latent: np.ndarray
     ) -> Tuple[float, float]:
         """Trains discriminator, then generator; returns (loss_D, loss_G)."""
-        loss_d = self.discriminator_step(images, latent)
-        return loss_d, self.generator_step(images, latent)
+        # TF1: each step is a run of the session, and generates images anew.
+        # TF2: in between the generator does not change: one call serves both,
+        # and averages that both steps move take its statistics twice.
+        with tf.GradientTape() as tape, layers.update_ops(
+            self._scopes_g
+        ) as updates:
+            generated = self.generator(latent, training=True)
+        if GENERATOR in self._scopes_d:
+            for update in updates:
+                update()
+        loss_d = self._train_discriminator(images, generated)
+        return loss_d, self._train_generator(images, generated, tape)
+
+    def _train_discriminator(self, images, generated):
+        with layers.update_ops(self._scopes_d), tf.GradientTape() as tape:
+            real = self.discriminator(images, training=True)
+            fake = self.discriminator(generated, training=True)
+            loss = self._discriminator_loss(real, fake)
+        variables = self.discriminator.trainable_variables
+        self.optimizer_d.apply(tape.gradient(loss, variables), variables)
+        return loss
+
+    def _train_generator(self, images, generated, tape):
+        with layers.update_ops(self._scopes_g):
+            if DISCRIMINATOR in self._scopes_g:
+                self.discriminator(images, training=True)
+            with tape:
+                fake = self.discriminator(generated, training=True)
+                loss = self._generator_loss(fake)
+        variables = self.generator.trainable_variables
+        self.optimizer_g.apply(tape.gradient(loss, variables), variables)
+        return loss
 
     @tf.function(reduce_retracing=True)
     def evaluate(
