@@ -26,7 +26,8 @@ class KerasVariable:
       kind: class of the layer.
       variable: itself.
       after: keys of the model's variables that are created before it, however the
-        model is built: what does not depend on the other has no order.
+        model is built: what does not depend on the other has no order, and the
+        variables of one layer have none.
     """
 
     key: str
@@ -148,7 +149,7 @@ def _variables_of(name, model, keys):
         scope = layer, variable.path.rpartition("/")[0]
         number = numbers.setdefault(scope, len(numbers))
         key = _key(name, variable.path, keys)
-        earlier = {layer} | before.get(layer, set())
+        earlier = before.get(layer, set()) - {layer}
         after = frozenset(k for each in earlier for k in keys_of[each])
         keys_of[layer].append(key)
         found.append(
