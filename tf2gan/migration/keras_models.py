@@ -134,11 +134,30 @@ def variables(models: Dict[str, Any]) -> List[KerasVariable]:
     Between branches of a functional model it is that of depth, and says nothing.
     In a subclassed model it is the order of its attributes, taken for that of
     creation.
+
+    Raises:
+      UserError: if two models share a variable.
     """
+    _check_unshared(models)
     found, keys = [], set()
     for name, model in models.items():
         found += _variables_of(name, model, keys)
     return found
+
+
+def _check_unshared(models):
+    """Refuses a variable of two models, which two of TF1 could overwrite in turn."""
+    owners = {}
+    for name, model in models.items():
+        for variable in model.weights:
+            owner = owners.setdefault(id(variable), name)
+            if owner != name:
+                raise UserError(
+                    f"the models '{owner}' and '{name}' share the variable "
+                    f"'{variable.path:.100}'; return only the one, or only models "
+                    "of which none is part of another: what they share is theirs "
+                    "all the same"
+                )
 
 
 def _variables_of(name, model, keys):
