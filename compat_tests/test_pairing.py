@@ -138,25 +138,92 @@ def test_branches_of_one_shape_have_no_order(network):
     assert paired(tf1, {"net": model}) == expected
 
 
-class Subclassed(keras.Model):
+def dense_layers(count, prefix="own"):
+    return [
+        keras.layers.Dense(6, use_bias=False, name=f"{prefix}_{number}")
+        for number in range(count)
+    ]
+
+
+class Branches(keras.Model):
     def __init__(self):
         super().__init__()
-        self.skip = keras.layers.Dense(6, use_bias=False)
-        self.block = keras.Sequential(
-            [keras.layers.Dense(6, use_bias=False) for _ in range(2)]
-        )
+        self.skip, *block = dense_layers(3)
+        self.block = keras.Sequential(block)
 
     def call(self, inputs):
         return self.skip(inputs) + self.block(inputs)
 
 
-def test_attributes_are_an_order():
-    model = Subclassed()
-    model(np.zeros([1, 6], np.float32))
-    kernels = ["dense__kernel", "dense_1__kernel", "dense_2__kernel"]
-    tf1 = in_tf1(**{name: [6, 6] for name in kernels})
-    expected = [name.replace("__", "/") for name in kernels]
-    assert paired(tf1, {"net": model}) == expected
+class Chain(keras.Model):
+    """Its attributes stand in another order than its layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.third, self.first, self.second = dense_layers(3)
+
+    def call(self, inputs):
+        return self.third(keras.ops.relu(self.second(self.first(inputs))))
+
+
+class ChainOfTwoInputs(Chain):
+    def call(self, inputs, more):
+        return super().call(inputs + more)
+
+
+class ChainInside(keras.layers.Layer):
+    def __init__(self):
+        super().__init__()
+        self.chain = Chain()
+
+    def call(self, inputs):
+        return self.chain(inputs)
+
+
+def in_functional(layer):
+    inputs = keras.Input([6])
+    return keras.Model(inputs, layer(inputs))
+
+
+def called(model, *inputs):
+    model(*inputs)
+    return model
+
+
+ONE = np.zeros([1, 6], np.float32)
+THREE = ["dense/kernel", "dense_1/kernel", "dense_2/kernel"]
+TURNED = {
+    "own_0/kernel": "dense_2/kernel",
+    "own_1/kernel": "dense/kernel",
+    "own_2/kernel": "dense_1/kernel",
+}
+
+
+@pytest.mark.parametrize(
+    "make, expected",
+    [
+        (lambda: called(Chain(), ONE), TURNED),
+        (lambda: in_functional(Chain()), TURNED),
+        (lambda: in_functional(ChainInside()), TURNED),
+        (lambda: called(Branches(), ONE), {}),
+        (lambda: called(ChainOfTwoInputs(), ONE, ONE), {}),
+    ],
+)
+def test_attributes_are_no_order_but_what_depends_on_what(make, expected):
+    tf1 = in_tf1(**{name.replace("/", "__"): [6, 6] for name in THREE})
+    variables = keras_models.variables({"net": make()})
+    pairs = pairing.propose(tf1, variables).pairs
+    found = {"/".join(p.keras.split("/")[-2:]): p.tf1 for p in pairs}
+    assert found == expected
+
+
+def test_numbers_that_contradict_the_graph_are_no_evidence():
+    """Keras numbers layers as they are made, TF1 as they are called."""
+    tf1 = in_tf1(dense_1__kernel=[6, 6], dense_2__kernel=[6, 6])
+    first, second = reversed(dense_layers(3, "dense")[1:])
+    inputs = keras.Input([6])
+    model = keras.Model(inputs, second(first(inputs)))
+    assert paired(tf1, {"net": model}) == [None, None]
 
 
 def test_two_networks_of_one_shape_are_refused():

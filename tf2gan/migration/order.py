@@ -41,9 +41,16 @@ def layers_up_to(
 def has_a_place(
     variable: KerasVariable, series: Sequence[KerasVariable]
 ) -> bool:
-    """Tells whether Keras's graph orders a variable among all of its shape."""
+    """Tells whether Keras's graph orders a variable in a series as the series does.
+
+    Only others of its shape matter.
+    """
+    keys = [each.key for each in series]
+    position = keys.index(variable.key)
     return all(
-        (variable.key in rival.after) != (rival.key in variable.after)
+        rival.key in variable.after
+        if keys.index(rival.key) < position
+        else variable.key in rival.after
         for rival in _rivals(variable, series)
     )
 

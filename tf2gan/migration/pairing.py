@@ -187,6 +187,8 @@ class _Matcher:
         self._pairs: Dict[str, Pair] = {}
         self._of: Dict[str, KerasVariable] = {}
         self._layers = order.layers_up_to(self._keras)
+        # Keys whose numbers say another order than Keras's graph.
+        self._contradicted = set()
         # By key, the names and the roles of what one layer has of one shape.
         self.unclear: Dict[str, Tuple[List[str], List[str]]] = {}
 
@@ -234,13 +236,24 @@ class _Matcher:
                 (old[template][n], new[template][n]) for n in old[template]
             ]
             if all(self._tf1[t].shape == k.shape for t, k in couples):
-                series = list(new[template].values())
-                for tf1, keras in couples:
-                    # Keras's own numbers are an order of creation, too.
-                    if not order.is_automatic(keras) or order.has_a_place(
-                        keras, series
-                    ):
-                        self._pair(tf1, keras, "same name")
+                self._pair_equals(couples)
+
+    def _pair_equals(self, couples):
+        """Pairs equal names, of which Keras's own must follow its graph.
+
+        Its automatic numbers are an order of creation too, but not TF1's.
+        """
+        series = sorted(
+            (keras for _, keras in couples),
+            key=lambda keras: names.natural_key(keras.path),
+        )
+        for tf1, keras in couples:
+            if not order.is_automatic(keras) or order.has_a_place(
+                keras, series
+            ):
+                self._pair(tf1, keras, "same name")
+            else:
+                self._contradicted.add(keras.key)
 
     def _by_order(self):
         """Pairs by TF1's numbers under the one order of the models that fits."""
@@ -303,6 +316,8 @@ class _Matcher:
                     [members[v.key] for v in layer],
                     [v.role for v in layer],
                 )
+            elif keras.key in self._contradicted:
+                continue
             elif order.has_a_place(keras, like):
                 found.append((tf1, keras, reason))
         return found
