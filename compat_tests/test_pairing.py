@@ -379,6 +379,51 @@ def test_layers_inside_a_layer_have_no_order():
     assert paired(tf1, {"net": model}) == [None, None, None]
 
 
+def convolution(kind):
+    inputs = keras.Input([4, 4, 2])
+    layer = getattr(keras.layers, kind)(2, 3, use_bias=False)
+    return {"net": keras.Model(inputs, layer(inputs), name="net")}
+
+
+@pytest.mark.parametrize(
+    "name, kind, fits",
+    [
+        ("up/deconv_3/w", "Conv2D", False),
+        ("up/deconv_3/w", "Conv2DTranspose", True),
+        ("deconvolutions/last/w", "Conv2D", True),
+        ("g_w", "Conv2D", True),
+    ],
+)
+def test_a_shape_does_not_make_a_transposed_kernel_another(name, kind, fits):
+    tf1 = in_tf1(**{name.replace("/", "__"): [3, 3, 2, 2]})
+    assert paired(tf1, convolution(kind)) == [name if fits else None]
+
+
+def norm_in_one_branch():
+    inputs = keras.Input([6])
+    x = layer_norm(scale=False)(inputs)
+    first = keras.layers.Dense(6, use_bias=False, name="one")(x)
+    second = keras.layers.Dense(6, use_bias=False, name="two")(x)
+    outputs = layer_norm(scale=False)(first) + keras.ops.relu(second)
+    return {"net": keras.Model(inputs, outputs, name="net")}
+
+
+def test_what_is_in_the_scope_of_a_branch_is_not_of_another():
+    """TF1 has a norm in the second branch, Keras in the first."""
+    tf1 = in_tf1(one__kernel=[6, 6], two__kernel=[6, 6])
+    tf1.update(in_tf1(two__norm__beta=[6], first__beta=[6]))
+    found = paired(tf1, norm_in_one_branch())
+    assert found == [None, "one/kernel", "two/kernel", None]
+
+
+def test_two_that_claim_one_place_are_refused():
+    inputs = keras.Input([3])
+    x = keras.layers.Dense(6, use_bias=False, name="one")(inputs)
+    model = keras.Model(inputs, layer_norm(scale=False)(x), name="net")
+    tf1 = in_tf1(one__kernel=[3, 6], norm__beta=[6], norm__offset=[6])
+    assert paired(tf1, {"net": model}) == ["one/kernel", None]
+
+
 # Several networks of one kind.
 
 

@@ -20,6 +20,8 @@ from tf2gan.migration.variable_map import Assumed, Pair, Unpaired, VariableMap
 # Stands in a map for the variable of Keras that one of TF1 lacks.
 NOTHING = "(nothing)"
 _INITIAL = {names.MOVING_MEAN: 0.0, names.MOVING_VARIANCE: 1.0}
+# Kernels of one shape that mean something else than a transposed convolution's.
+_NOT_TRANSPOSED = ("Conv1D", "Conv2D", "Conv3D")
 _MOST_MODELS = 4  # all orders of so many are tried
 
 
@@ -138,6 +140,10 @@ def _count(shape):
 
 
 def _fits(name, variable):
+    if variable.kind in _NOT_TRANSPOSED:
+        layer = "/".join(name.split("/")[-2:])
+        if variable.role == names.KERNEL and order.is_named_transposed(layer):
+            return False
     return names.parse(name).role in (None, variable.role)
 
 
@@ -265,9 +271,11 @@ class _Matcher:
             if couples is not None:
                 found.append((couples, self.unclear))
         self.unclear = found[0][1] if len(found) == 1 else {}
-        for tf1, keras, reason in found[0][0] if found else ():
+        couples = found[0][0] if found else []
+        claims = collections.Counter(keras.key for _, keras, _ in couples)
+        for tf1, keras, reason in couples:
             agreed = all((tf1, keras, reason) in other for other, _ in found)
-            if agreed and tf1 not in self._of:
+            if agreed and claims[keras.key] == 1 and tf1 not in self._of:
                 self._pair(tf1, keras, reason)
 
     def _ordered(self, keras) -> Optional[List]:
@@ -365,7 +373,7 @@ class _Matcher:
         """Returns the layers between a layer and the next one with a kernel."""
         behind = []
         for variable in self._keras:
-            if variable.model == keras.model and variable.layer > keras.layer:
+            if keras.key in variable.after:
                 if variable.role == names.KERNEL:
                     break
                 behind.append(variable.layer)
