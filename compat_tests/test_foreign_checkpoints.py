@@ -942,6 +942,21 @@ def test_a_map_that_does_not_fit_is_refused(entries, message, tmp_path):
     assert message in str(error.value)
 
 
+def test_candidates_of_a_map_may_be_unknown_or_empty(tmp_path):
+    checkpoint_path = str(tmp_path / "model")
+    values = {"empty": np.zeros([0], np.float32), **raw("raw_ambiguous")}
+    tf1_checkpoint.write(checkpoint_path, values)
+    left = {"keras": "generator/one/kernel", "candidates": ["?", "empty"]}
+    given = edited(tmp_path, SECOND, THIRD, unpaired=[left])
+    with pytest.raises(UserError, match="1 variables have no partner"):
+        convert.Conversion(
+            Tf1Checkpoint(checkpoint_path),
+            {"generator": named_model()},
+            convert.Options(),
+            given,
+        ).load()
+
+
 # There and back.
 
 

@@ -420,8 +420,9 @@ def test_two_that_claim_one_place_are_refused():
     inputs = keras.Input([3])
     x = keras.layers.Dense(6, use_bias=False, name="one")(inputs)
     model = keras.Model(inputs, layer_norm(scale=False)(x), name="net")
-    tf1 = in_tf1(one__kernel=[3, 6], norm__beta=[6], norm__offset=[6])
-    assert paired(tf1, {"net": model}) == ["one/kernel", None]
+    tf1 = in_tf1(net__one__kernel=[3, 6], net__norm__beta=[6])
+    tf1.update(in_tf1(net__norm__offset=[6]))
+    assert paired(tf1, {"net": model}) == ["net/one/kernel", None]
 
 
 # Several networks of one kind.

@@ -178,14 +178,9 @@ class Conversion:
 
     def _note_values(self):
         """Says what is in the vectors that no name tells apart."""
-        vectors = [
-            name
-            for each in self.map.unpaired
-            for name in each.candidates
-            if len(each.candidates) > 1
-            and len(self.checkpoint.variables[name].shape) == 1
-        ]
-        names_of = list(dict.fromkeys(vectors))
+        unclear = [u for u in self.map.unpaired if len(u.candidates) > 1]
+        candidates = dict.fromkeys(n for u in unclear for n in u.candidates)
+        names_of = [name for name in candidates if self._is_vector(name)]
         if names_of:
             shown = [self._range(name) for name in names_of[:_MOST_RANGES]]
             more = len(names_of) - len(shown)
@@ -195,6 +190,11 @@ class Conversion:
                 "moving variance is negative, and it starts at 1, as gamma does; "
                 "beta, moving means and most biases start at 0"
             )
+
+    def _is_vector(self, name):
+        """Tells whether a name, of which a map may be wrong, is one with values."""
+        variable = self.checkpoint.variables.get(name)
+        return variable and len(variable.shape) == 1 and variable.shape[0] > 0
 
     def _range(self, name):
         value = self.checkpoint.read(name)

@@ -232,14 +232,13 @@ def _refusal(left, tf1):
 def _example(left, tf1):
     """Shows an entry for the first variable that one of several may be."""
     for each in left:
-        shapes = {tf1[name].shape for name in each.candidates if name in tf1}
-        if len(each.candidates) > 1 and len(shapes) == 1:
-            like = tf1[each.candidates[0]]
+        known = [tf1[name] for name in each.candidates if name in tf1]
+        if len(known) > 1 and len({v.shape for v in known}) == 1:
             entry = {
                 "tf1": "NAME",
                 "keras": each.keras,
-                "shape": list(like.shape),
-                "dtype": like.dtype.name,
+                "shape": list(known[0].shape),
+                "dtype": known[0].dtype.name,
             }
             return f' with entries in "variables" such as {json.dumps(entry)}'
     return ""
