@@ -571,7 +571,7 @@ def test_gradient_descent_keeps_its_steps_alone(tmp_path):
     models = {model.name: model for model in make()}
     converted = convert.Conversion(checkpoint, models, convert.Options())
     converted.load()
-    steps = {n: int(m.optimizer.iterations) for n, m in models.items()}
+    steps = {n: int(m.optimizer.iterations.numpy()) for n, m in models.items()}
     assert steps == {"generator": 3, "discriminator": 6}
     assert "GradientDescent of generator: 0 slots, 3 steps" in str(
         converted.notes
@@ -628,7 +628,7 @@ def test_on_a_schedule_the_next_step_is_that_of_tf1():
     trained = model.trainable_variables
     gradients = [tf.fill(v.shape, 0.5) for v in trained]
     model.optimizer.apply(gradients, trained)
-    assert int(model.optimizer.iterations) == 1
+    assert int(model.optimizer.iterations.numpy()) == 1
     before = [v.numpy() for v in trained]
     back = convert.to_tf1(converted.models, converted.map)
     model.optimizer.apply(gradients, trained)
