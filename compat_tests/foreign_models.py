@@ -160,6 +160,13 @@ def raw_unnamed():
     return mlp(latent(), [6, 6, 6, 6, 6, 6, 2], "generator")
 
 
+def raw_unnamed_norm():
+    z = latent()
+    x = keras.ops.relu(norm(keras.layers.Dense(5, use_bias=False)(z)))
+    x = keras.ops.relu(norm(keras.layers.Dense(6)(x)))
+    return keras.Model(z, keras.layers.Dense(2)(x), name="generator")
+
+
 def raw_ambiguous():
     z = latent()
     x = keras.ops.tile(z, [1, 2])
@@ -168,6 +175,13 @@ def raw_ambiguous():
     return keras.Model(
         z, keras.layers.Dense(2, use_bias=False)(x), name="generator"
     )
+
+
+def averaged_in_scopes():
+    z = latent()
+    x = keras.layers.Dense(3, use_bias=False)(z)
+    x = keras.layers.Dense(2, use_bias=False)(x)
+    return keras.Model(z, x, name="generator")
 
 
 def averaged():

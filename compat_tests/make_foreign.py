@@ -279,6 +279,31 @@ def raw_unnamed(case):
     case.outputs = {"generator": mlp(case.z, variables)}
 
 
+def unnamed_norm(x):
+    """Batch norm of variables without names, beta before gamma."""
+    size = x.shape[-1].value
+    random = np.random.RandomState(size)
+    beta, gamma, mean, variance = [
+        tf.Variable(random.uniform(0.5, 1.5, size).astype(np.float32))
+        for _ in range(4)
+    ]
+    return tf.nn.batch_normalization(x, mean, variance, beta, gamma, 1e-3)
+
+
+def raw_unnamed_norm(case):
+    """Variable, Variable_1, ... with several of one shape in each layer."""
+    random = np.random.RandomState(3)
+
+    def variable(*shape):
+        return tf.Variable(random.normal(0, 0.5, shape).astype(np.float32))
+
+    x = tf.nn.relu(unnamed_norm(tf.matmul(case.z, variable(LATENT, 5))))
+    x = tf.matmul(x, variable(5, 6)) + variable(6)
+    x = tf.nn.relu(unnamed_norm(x))
+    x = tf.matmul(x, variable(6, 2)) + variable(2)
+    case.outputs = {"generator": x}
+
+
 def raw_ambiguous(case):
     """Two matrices of one shape, and names that no order follows from."""
     value = np.random.RandomState(0).normal(size=[2, 6, 6]).astype(np.float32)
@@ -373,6 +398,21 @@ def averaged(case):
     case.steps = [average.apply([extra])]
 
 
+def averaged_in_scopes(case):
+    """Two averages, in the scope of the training and of the trainer."""
+    with tf.variable_scope("generator"):
+        w = tf.get_variable("w", [LATENT, 3])
+        v = tf.get_variable("v", [3, 2])
+        case.outputs = {"generator": tf.matmul(tf.matmul(case.z, w), v)}
+    average = tf.train.ExponentialMovingAverage
+    with tf.variable_scope("train"):
+        case.steps = [average(0.9).apply([w, v])]
+        case.steps.append(average(0.9, name="slow").apply([w]))
+    with tf.variable_scope("trainer/ema"):
+        tensors = average(0.9, zero_debias=True).apply([w, 2.0 * v])
+        case.steps.append(tensors)
+
+
 CASES = (
     layers_scoped,
     layers_unscoped,
@@ -382,6 +422,7 @@ CASES = (
     raw_scoped,
     raw_flat,
     raw_unnamed,
+    raw_unnamed_norm,
     raw_ambiguous,
     scoped_slots,
     no_moving_statistics,
@@ -390,6 +431,7 @@ CASES = (
     momentum,
     overlapping,
     averaged,
+    averaged_in_scopes,
 )
 
 

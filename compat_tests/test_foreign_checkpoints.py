@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tf2gan import optimizers
 from tf2gan.common.errors import UserError
 from tf2gan.migration import (
     convert,
@@ -116,6 +117,7 @@ def raw(case):
         ("momentum", "layers"),
         ("overlapping", "layers"),
         ("averaged", "averaged"),
+        ("averaged_in_scopes", "averaged_in_scopes"),
     ],
 )
 def test_the_models_compute_what_the_graph_computed(case, models):
@@ -159,6 +161,93 @@ def test_shapes_without_names_are_refused_and_listed():
         "several fit and no name tells which: generator/early, generator/late",
         "--write_map",
     )
+
+
+# By layer, as the script made them: beta, gamma, mean, variance.
+UNNAMED_NORMS = {
+    "beta": ("Variable_1", "Variable_7"),
+    "gamma": ("Variable_2", "Variable_8"),
+    "moving_mean": ("Variable_3", "Variable_9"),
+    "moving_variance": ("Variable_4", "Variable_10"),
+}
+
+
+def test_what_numbers_do_not_tell_of_a_layer_is_refused_and_listed():
+    refused(
+        "raw_unnamed_norm",
+        "raw_unnamed_norm",
+        "9 variables have no partner",
+        "no name tells gamma, beta, moving_mean and moving_variance of one layer",
+        ": Variable_1, Variable_2, Variable_3, Variable_4)",
+        ": Variable_6, Variable_7, Variable_8, Variable_9, Variable_10)",
+        'entries in "variables" such as {"tf1": "NAME", "keras": "generator/',
+    )
+
+
+def test_values_are_shown_where_no_name_tells_and_decide_nothing():
+    converted = conversion("raw_unnamed_norm", "raw_unnamed_norm")
+    (note,) = [n for n in converted.notes if "decide nothing" in n]
+    bias = raw("raw_unnamed_norm")["Variable_6"]
+    assert f"Variable_6 {bias.min():.3g} to {bias.max():.3g}" in note
+    assert "no moving variance is negative" in note
+
+
+def completed(tmp_path, proposed, partners):
+    """Completes a proposed map as a user would, and reads it."""
+    path = tmp_path / "map.json"
+    map_file.write_map(str(path), proposed, overwrite=True)
+    content = json.loads(path.read_text())
+    values = raw("raw_unnamed_norm")
+    for entry in content.pop("unpaired"):
+        name = partners(entry["keras"])
+        assert name in entry["candidates"]
+        shape = list(values[name].shape)
+        content["variables"].append(pair(name, entry["keras"], shape=shape))
+    path.write_text(json.dumps(content))
+    return map_file.read_map(str(path))
+
+
+def unnamed_partner(key):
+    """Returns what the script made for a variable of the Keras model."""
+    layer, role = key.split("/")[-2:]
+    if role == "bias":
+        return "Variable_6"
+    return UNNAMED_NORMS[role][layer == "second"]
+
+
+def named_norms():
+    """The same model, whose names hold in the next process, too."""
+    model = foreign_models.raw_unnamed_norm()
+    norms = [v for v in model.layers if "batch_norm" in v.name]
+    names = {norms[0].name: "first", norms[1].name: "second"}
+    return keras.models.clone_model(
+        model,
+        clone_function=lambda layer: type(layer).from_config(
+            {
+                **layer.get_config(),
+                "name": names.get(layer.name, "own_" + layer.name),
+            }
+        ),
+    )
+
+
+def exchanged(key):
+    """Somebody who takes gamma for beta."""
+    words = {"gamma": "beta", "beta": "gamma"}
+    front, _, role = key.rpartition("/")
+    return unnamed_partner(f"{front}/{words.get(role, role)}")
+
+
+def test_what_numbers_do_not_tell_is_imported_by_a_map_of_hand(tmp_path):
+    models = [named_norms()]
+    proposed = conversion("raw_unnamed_norm", lambda: models).map
+    for partner, is_right in ((exchanged, False), (unnamed_partner, True)):
+        given = completed(tmp_path, proposed, partner)
+        converted = conversion("raw_unnamed_norm", lambda: models, given)
+        converted.load()
+        apart = outputs_differ_by("raw_unnamed_norm", converted.models)
+        assert (apart < TOLERANCE) == is_right
+    assert apart < TOLERANCE
 
 
 def test_moving_averages_that_were_never_saved_are_refused():
@@ -363,6 +452,196 @@ def test_a_learning_rate_of_zero_cannot_scale_momentum():
     refused("momentum", lambda: layers_of_rate(0.0), "a learning rate of 0")
 
 
+def compiled(make):
+    """Returns a function that makes both networks, compiled alike."""
+
+    def models():
+        made = foreign_models.layers()
+        for model in made:
+            model.compile(make())
+        return made
+
+    return models
+
+
+@pytest.mark.parametrize(
+    "case, make, message",
+    [
+        (
+            "layers_scoped",
+            lambda: keras.optimizers.AdamW(1e-3, beta_1=0.5),
+            "AdamW(weight_decay=0.004)",
+        ),
+        (
+            "layers_scoped",
+            lambda: keras.optimizers.Adam(1e-3, 0.5, weight_decay=1e-4),
+            "Adam(weight_decay=0.0001)",
+        ),
+        (
+            "layers_scoped",
+            lambda: optimizers.Adam(1e-3, 0.5, weight_decay=1e-4),
+            "Adam(weight_decay=0.0001)",
+        ),
+        (
+            "layers_scoped",
+            lambda: keras.optimizers.Adam(1e-3, 0.5, amsgrad=True),
+            "Adam(amsgrad=True)",
+        ),
+        (
+            "layers_scoped",
+            lambda: keras.optimizers.Adam(1e-3, 0.5, use_ema=True),
+            "Adam(use_ema=True)",
+        ),
+        (
+            "layers_scoped",
+            lambda: keras.optimizers.Adam(
+                1e-3, 0.5, gradient_accumulation_steps=2
+            ),
+            "Adam(gradient_accumulation_steps=2)",
+        ),
+        (
+            "layers_scoped",
+            lambda: keras.optimizers.Nadam(1e-3, 0.5),
+            "is compiled with Nadam",
+        ),
+        (
+            "layers_scoped",
+            lambda: OwnAdam(1e-3, 0.5),
+            "is compiled with OwnAdam",
+        ),
+        (
+            "rmsprop",
+            lambda: keras.optimizers.RMSprop(1e-3, weight_decay=0.1),
+            "RMSprop(weight_decay=0.1)",
+        ),
+        (
+            "momentum",
+            lambda: keras.optimizers.SGD(1e-3, 0.9, weight_decay=0.1),
+            "SGD(weight_decay=0.1)",
+        ),
+    ],
+)
+def test_an_optimizer_that_goes_on_otherwise_than_tf1s_is_refused(
+    case, make, message
+):
+    refused(case, compiled(make), message, "--weights_only")
+
+
+class OwnAdam(keras.optimizers.Adam):
+    def update_step(self, gradient, variable, learning_rate):
+        super().update_step(-gradient, variable, learning_rate)
+
+
+def test_adamw_without_decay_is_adam():
+    make = compiled(
+        lambda: keras.optimizers.AdamW(1e-3, weight_decay=0.0, beta_1=0.5)
+    )
+    converted = conversion("layers_scoped", make)
+    converted.load()
+    values = raw("layers_scoped")
+    for name, model in converted.models.items():
+        assert_all_equal(
+            slots_in_keras(model.optimizer, "_momentums"),
+            slots_in_tf1(values, name, "Adam"),
+        )
+
+
+def test_another_optimizer_does_not_keep_weights_from_moving(tmp_path):
+    make = compiled(lambda: keras.optimizers.Nadam(1e-3))
+    converted = converted_folder(
+        "layers_scoped", make, tmp_path, weights_only=True
+    )
+    assert outputs_differ_by("layers_scoped", converted.models) < TOLERANCE
+    back = convert.to_tf1(converted.models, converted.map)
+    np.testing.assert_array_equal(
+        back["generator/dense/kernel"],
+        raw("layers_scoped")["generator/dense/kernel"],
+    )
+
+
+def without_slots(values):
+    for name in list(values):
+        if "Adam" in name or "_power" in name:
+            values.pop(name)
+
+
+def test_gradient_descent_keeps_its_steps_alone(tmp_path):
+    checkpoint = written(tmp_path, without_slots)
+    make = compiled(lambda: keras.optimizers.SGD(1e-3))
+    models = {model.name: model for model in make()}
+    converted = convert.Conversion(checkpoint, models, convert.Options())
+    converted.load()
+    steps = {n: int(m.optimizer.iterations.numpy()) for n, m in models.items()}
+    assert steps == {"generator": 3, "discriminator": 6}
+    assert "GradientDescent of generator: 0 slots, 3 steps" in str(
+        converted.notes
+    )
+    converted.write(str(tmp_path / "converted"))
+    given = map_file.read_map(str(tmp_path / "converted" / "map.json"))
+    assert given.optimizers == converted.map.optimizers
+    back = convert.to_tf1(models, given)
+    expected = {name: checkpoint.read(name) for name in checkpoint.variables}
+    assert set(back) == set(expected)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(back[name], value, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "case, slots_of",
+    [("momentum", "Momentum"), ("layers_scoped", "Adam")],
+)
+def test_slots_are_not_lost_to_gradient_descent(case, slots_of):
+    refused(
+        case,
+        compiled(lambda: keras.optimizers.SGD(1e-3)),
+        "SGD without momentum",
+        f"slots of {slots_of}",
+    )
+
+
+@pytest.mark.parametrize("rate", [0.0, np.inf, np.nan])
+def test_a_learning_rate_that_scales_nothing_is_refused_on_the_way_back(rate):
+    converted = conversion("momentum", "layers_momentum")
+    converted.load()
+    for model in converted.models.values():
+        model.optimizer.learning_rate = rate
+    with pytest.raises(UserError, match="has a learning rate of .* after 0"):
+        convert.to_tf1(converted.models, converted.map)
+
+
+class Falling(keras.optimizers.schedules.LearningRateSchedule):
+    """From 1 to 0 in 4 steps."""
+
+    def __call__(self, step):
+        return 1.0 - tf.cast(step, tf.float32) / 4.0
+
+    def get_config(self):
+        return {}
+
+
+def test_on_a_schedule_the_next_step_is_that_of_tf1():
+    """Momentum in TF1: accumulator = 0.9 accumulator + gradient."""
+    converted = conversion("momentum", lambda: layers_of_rate(Falling()))
+    assert any("they agree in the next step only" in n for n in converted.notes)
+    converted.load()
+    model = converted.models["generator"]
+    trained = model.trainable_variables
+    gradients = [tf.fill(v.shape, 0.5) for v in trained]
+    model.optimizer.apply(gradients, trained)
+    assert int(model.optimizer.iterations.numpy()) == 1
+    before = [v.numpy() for v in trained]
+    back = convert.to_tf1(converted.models, converted.map)
+    model.optimizer.apply(gradients, trained)
+    for name, old, variable in zip(GENERATOR, before, trained):
+        accumulator = 0.9 * back[f"generator/{name}/Momentum"] + 0.5
+        expected = old - 0.75 * accumulator  # the rate after one step
+        # Float32's rounding of steps of about 1.
+        np.testing.assert_allclose(variable.numpy(), expected, atol=1e-5)
+    model.optimizer.iterations.assign(4)
+    with pytest.raises(UserError, match="a learning rate of 0 after 4 steps"):
+        convert.to_tf1(converted.models, converted.map)
+
+
 def test_several_optimizers_of_the_same_variables_are_refused():
     refused(
         "overlapping",
@@ -460,6 +739,56 @@ def test_slots_are_told_from_weights_by_name_and_shape():
     shadow = "generator/dense_2/kernel/ExponentialMovingAverage"
     assert inventory.averages == {shadow: "generator/dense_2/kernel"}
     assert "generator/dense/kernel" in inventory.variables  # partitioned
+
+
+def test_shadow_variables_in_scopes_are_told_from_weights():
+    converted = conversion("averaged_in_scopes", "averaged_in_scopes")
+    shadow = "ExponentialMovingAverage"
+    inner = "trainer/ema/trainer/ema/mul"  # that of a tensor
+    assert converted.inventory.averages == {
+        f"train/generator/w/{shadow}": "generator/w",
+        f"train/generator/v/{shadow}": "generator/v",
+        f"trainer/ema/generator/w/{shadow}": "generator/w",
+        f"{inner}/{shadow}": inner,
+    }
+    assert set(converted.inventory.variables) == {"generator/w", "generator/v"}
+    (note,) = [n for n in converted.notes if "shadow variables" in n]
+    assert note.startswith("4 shadow variables")
+    assert f"(train/generator/v/{shadow} of generator/v, ...)" in note
+    assert any("1 slots of slow are left behind" in n for n in converted.notes)
+    assert any(
+        f"{shadow}/biased" in n and f"{shadow}/local_step" in n
+        for n in converted.notes
+    )
+
+
+def variables_in_tf1(*names, shape=(3, 3)):
+    kind = np.dtype("float32")
+    return {n: tf1_checkpoint.Variable(n, shape, kind) for n in names}
+
+
+def test_a_shadow_without_its_variable_is_no_weight():
+    shadow = "train/generator/w/ExponentialMovingAverage_1"
+    inventory = slots.classify(variables_in_tf1(shadow, "generator/v"))
+    assert inventory.averages == {shadow: "train/generator/w"}
+    assert list(inventory.variables) == ["generator/v"]
+
+
+def test_a_short_name_in_another_scope_is_no_slots_owner():
+    names = ["w", "generator/w/v", "generator/w"]
+    inventory = slots.classify(variables_in_tf1(*names[:2]))
+    assert list(inventory.variables) == names[:2]
+    inventory = slots.classify(variables_in_tf1(*names))
+    assert [slot.variable for slot in inventory.slots] == ["generator/w"]
+
+
+@pytest.mark.parametrize("name", ["AdamW", "AdaMax", "Nadam", "AMSGrad"])
+def test_slots_that_look_like_those_of_adam_are_not(name):
+    found = slots.classify(
+        variables_in_tf1("g/w", f"g/w/{name}", f"g/w/{name}_1")
+    )
+    assert [slot.family for slot in found.slots] == ["another", "another"]
+    assert all(slot.is_optimizers for slot in found.slots)
 
 
 # The step counts.
@@ -611,6 +940,21 @@ def test_a_map_that_does_not_fit_is_refused(entries, message, tmp_path):
     with pytest.raises(UserError) as error:
         conversion("raw_ambiguous", named_model, given).load()
     assert message in str(error.value)
+
+
+def test_candidates_of_a_map_may_be_unknown_or_empty(tmp_path):
+    checkpoint_path = str(tmp_path / "model")
+    values = {"empty": np.zeros([0], np.float32), **raw("raw_ambiguous")}
+    tf1_checkpoint.write(checkpoint_path, values)
+    left = {"keras": "generator/one/kernel", "candidates": ["?", "empty"]}
+    given = edited(tmp_path, SECOND, THIRD, unpaired=[left])
+    with pytest.raises(UserError, match="1 variables have no partner"):
+        convert.Conversion(
+            Tf1Checkpoint(checkpoint_path),
+            {"generator": named_model()},
+            convert.Options(),
+            given,
+        ).load()
 
 
 # There and back.

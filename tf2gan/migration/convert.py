@@ -34,6 +34,7 @@ _RESTORE_ERRORS = (
 )
 # TF1's defaults, which are not those of Keras.
 _EPSILONS = {slots.ADAM: 1e-8, slots.RMSPROP: 1e-10}
+_MOST_RANGES = 20  # in a note
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,10 +139,12 @@ class Conversion:
 
     def _report(self):
         if self.inventory.averages:
+            shadow, owner = next(iter(self.inventory.averages.items()))
             self.notes.append(
                 f"{len(self.inventory.averages)} shadow variables of "
-                "ExponentialMovingAverage are left behind; to take them, put "
-                "their names into the map in place of those of their variables"
+                f"ExponentialMovingAverage are left behind ({shadow} of {owner}, "
+                "...); to take them, put their names into the map in place of "
+                "those of their variables"
             )
         carried = {
             slot.tf1 for pair in self.map.optimizers for slot in pair.slots
@@ -160,15 +163,58 @@ class Conversion:
                 "left behind, as the map does not name them: "
                 + ", ".join(ignored[:10])
             )
+        self._note_values()
         for pair in self.map.optimizers:
             self.notes.append(_describe(pair))
             self._note_epsilon(pair)
+            self._note_momentum(pair)
         for step in self.inventory.steps:
             self._note_step(step)
         if self.inventory.others:
             self.notes.append(
                 "left behind as no part of a network: "
                 + ", ".join(self.inventory.others[:10])
+            )
+
+    def _note_values(self):
+        """Says what is in the vectors that no name tells apart."""
+        unclear = [u for u in self.map.unpaired if len(u.candidates) > 1]
+        candidates = dict.fromkeys(n for u in unclear for n in u.candidates)
+        names_of = [name for name in candidates if self._is_vector(name)]
+        if names_of:
+            shown = [self._range(name) for name in names_of[:_MOST_RANGES]]
+            more = len(names_of) - len(shown)
+            shown += [f"and {more} more"] if more else []
+            self.notes.append(
+                f"values, which decide nothing here: {', '.join(shown)}; no "
+                "moving variance is negative, and it starts at 1, as gamma does; "
+                "beta, moving means and most biases start at 0"
+            )
+
+    def _is_vector(self, name):
+        """Tells whether a name, of which a map may be wrong, is one with values."""
+        variable = self.checkpoint.variables.get(name)
+        return variable and len(variable.shape) == 1 and variable.shape[0] > 0
+
+    def _range(self, name):
+        value = self.checkpoint.read(name)
+        return f"{name} {np.min(value):.3g} to {np.max(value):.3g}"
+
+    def _note_momentum(self, pair):
+        """Says where SGD's momentum goes on in another way than TF1's."""
+        optimizer = getattr(self.models.get(pair.model), "optimizer", None)
+        if pair.family != slots.MOMENTUM or optimizer is None:
+            return
+        if optimizer_state.has_schedule(optimizer):
+            self.notes.append(
+                f"Momentum of {pair.model} follows a schedule: Keras keeps the "
+                "learning rate in its momentum and TF1 does not, so they agree in "
+                "the next step only"
+            )
+        if optimizer.nesterov:
+            self.notes.append(
+                f"Momentum of {pair.model} is compiled with nesterov=True; no "
+                "checkpoint says whether TF1's had use_nesterov"
             )
 
     def _note_epsilon(self, pair):
@@ -216,6 +262,8 @@ class Conversion:
                 f"compiled with {family}" + optimizer_state.ADVICE
             )
         trained = set(self._trained(self.map, pair.model))
+        if family == slots.GRADIENT_DESCENT:
+            trained = set()  # it keeps nothing
         held = {slot.of for slot in pair.slots}
         if trained != held:
             names_of = ", ".join(sorted(trained ^ held)[:3])
@@ -311,7 +359,7 @@ def load_values(
     for assumed in mapping.assumed:
         variable = by_key[assumed.keras]
         variable.assign(np.full(variable.shape, assumed.value))
-    targets = _targets(models)
+    targets = _targets(models) if mapping.optimizers else {}
     for pair in mapping.optimizers:
         if pair.model not in targets:
             raise UserError(_not_compiled(pair.model))
@@ -368,8 +416,10 @@ def _not_compiled(model):
 def tracked(models: Dict[str, keras.Model]) -> tf.train.Checkpoint:
     """Returns the `tf.train.Checkpoint` of models and their optimizers."""
     objects = dict(models)
-    for name, target in _targets(models).items():
-        objects[name + "_optimizer"] = target.optimizer
+    for name, model in models.items():
+        optimizer = optimizer_state.built(model)
+        if optimizer is not None:
+            objects[name + "_optimizer"] = optimizer
     return tf.train.Checkpoint(**objects)
 
 
@@ -416,7 +466,7 @@ def to_tf1(
     for pair in mapping.pairs:
         value = pair.to_tf1(by_key[pair.keras].numpy())
         values[pair.tf1] = value.astype(pair.dtype)
-    targets = _targets(models)
+    targets = _targets(models) if mapping.optimizers else {}
     for pair in mapping.optimizers:
         if pair.model not in targets:
             raise UserError(_not_compiled(pair.model))

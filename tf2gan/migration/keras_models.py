@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from tf2gan.common.errors import UserError
-from tf2gan.migration import names, user_code
+from tf2gan.migration import layer_order, names, user_code
 
 _FILE_NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$")
 
@@ -26,7 +26,8 @@ class KerasVariable:
       kind: class of the layer.
       variable: itself.
       after: keys of the model's variables that are created before it, however the
-        model is built: what does not depend on the other has no order.
+        model is built: what does not depend on the other has no order, and the
+        variables of one layer have none.
     """
 
     key: str
@@ -127,36 +128,60 @@ def _check(source, name, model):
 
 
 def variables(models: Dict[str, Any]) -> List[KerasVariable]:
-    """Lists the variables of models without random seeds, as Keras orders them.
+    """Lists the variables of models without random seeds, by depth.
 
     That is the order of creation along a chain of layers, as in a Sequential model.
     Between branches of a functional model it is that of depth, and says nothing.
-    In a subclassed model it is the order of its attributes, taken for that of
-    creation.
+    A subclassed model is ordered by what its `call` does with symbolic inputs; the
+    order of its attributes, where that cannot be told, says nothing.
+
+    Raises:
+      UserError: if two models share a variable.
     """
+    _check_unshared(models)
     found, keys = [], set()
     for name, model in models.items():
         found += _variables_of(name, model, keys)
     return found
 
 
+def _check_unshared(models):
+    """Refuses a variable of two models, which two of TF1 could overwrite in turn."""
+    owners = {}
+    for name, model in models.items():
+        for variable in model.weights:
+            owner = owners.setdefault(id(variable), name)
+            if owner != name:
+                raise UserError(
+                    f"the models '{owner}' and '{name}' share the variable "
+                    f"'{variable.path:.100}'; return only the one, or only models "
+                    "of which none is part of another: what they share is theirs "
+                    "all the same"
+                )
+
+
 def _variables_of(name, model, keys):
-    layers, before = _layers_of_variables(model), _layers_before(model)
+    layers, before = layer_order.owners(model), layer_order.before(model)
     found, numbers, keys_of = [], {}, collections.defaultdict(list)
-    for variable in model.weights:
+    for variable in layer_order.weights(model):
         layer, kind = layers.get(id(variable), (None, ""))
         scope = layer, variable.path.rpartition("/")[0]
         number = numbers.setdefault(scope, len(numbers))
         key = _key(name, variable.path, keys)
-        earlier = {layer} | before.get(layer, set())
-        after = frozenset(k for each in earlier for k in keys_of[each])
         keys_of[layer].append(key)
-        found.append(
-            KerasVariable(
-                key, name, variable.path, number, kind, variable, after
-            )
+        made = KerasVariable(key, name, variable.path, number, kind, variable)
+        found.append((layer, made))
+    return [
+        dataclasses.replace(
+            variable,
+            after=frozenset(
+                key
+                for earlier in before.get(layer, set()) - {layer}
+                for key in keys_of[earlier]
+            ),
         )
-    return found
+        for layer, variable in found
+    ]
 
 
 def _key(model, path, keys):
@@ -167,52 +192,3 @@ def _key(model, path, keys):
         number += 1
     keys.add(key)
     return key
-
-
-def _layers_of_variables(layer):
-    """Returns by id of a variable the identity and class of its layer."""
-    inner = getattr(layer, "layers", None)
-    if not inner:
-        kind = type(layer).__name__
-        return {id(v): (id(layer), kind) for v in layer.weights}
-    found = {}
-    for each in inner:
-        found.update(_layers_of_variables(each))
-    return found
-
-
-def _layers_before(model):
-    """Returns by id of an innermost layer the ids of those that come before it."""
-    if not getattr(model, "layers", None):
-        return {id(model): set()}
-    if isinstance(model, keras.Model) and hasattr(model, "_nodes_by_depth"):
-        ancestors = _ancestors(model)
-    else:
-        ids = [id(layer) for layer in model.layers]
-        ancestors = {each: set(ids[:n]) for n, each in enumerate(ids)}
-    inner = {id(layer): _layers_before(layer) for layer in model.layers}
-    found = {}
-    for layer, leaves in inner.items():
-        # Layers that are used again behind each other have no order.
-        outer = {
-            each
-            for each in ancestors.get(layer, ())
-            if layer not in ancestors.get(each, ())
-        }
-        earlier = {leaf for each in outer for leaf in inner.get(each, ())}
-        for leaf, before in leaves.items():
-            found.setdefault(leaf, set()).update(before, earlier)
-    return found
-
-
-def _ancestors(model):
-    """Returns by id of a layer the ids of those that its inputs depend on."""
-    before, found = {}, collections.defaultdict(set)
-    for depth in sorted(model._nodes_by_depth, reverse=True):
-        for node in model._nodes_by_depth[depth]:
-            known = [p for p in node.parent_nodes if id(p) in before]
-            before[id(node)] = set().union(
-                *({id(p.operation)} | before[id(p)] for p in known)
-            )
-            found[id(node.operation)] |= before[id(node)]
-    return found

@@ -5,6 +5,7 @@ import re
 from typing import FrozenSet, List, Optional, Sequence, Tuple
 
 KERNEL, BIAS, GAMMA, BETA = "kernel", "bias", "gamma", "beta"
+RECURRENT_KERNEL = "recurrent_kernel"
 MOVING_MEAN, MOVING_VARIANCE = "moving_mean", "moving_variance"
 MOVING = (MOVING_MEAN, MOVING_VARIANCE)
 
@@ -12,6 +13,7 @@ MOVING = (MOVING_MEAN, MOVING_VARIANCE)
 # people wrote by hand.
 _ROLES = {
     KERNEL: ("kernel", "weights", "weight", "w", "matrix"),
+    RECURRENT_KERNEL: ("recurrent_kernel",),
     BIAS: ("bias", "biases", "b"),
     GAMMA: ("gamma",),
     BETA: ("beta",),
@@ -123,9 +125,34 @@ def aliases(model: str) -> FrozenSet[str]:
 
 
 def network(name: str, models: Sequence[str]) -> Optional[str]:
-    """Returns the model whose word comes first in a variable's name, or None."""
-    for token in tokens(name):
-        for model in models:
-            if token in aliases(model):
-                return model
+    """Returns the model whose word comes first in a variable's name, or None.
+
+    Of models that share the word, as generator_a2b and generator_b2a, it is the
+    one whose other words follow in the name; None if that tells no single one.
+    """
+    parts = name.split("/")
+    for position, part in enumerate(parts):
+        for token in tokens(part):
+            found = [model for model in models if token in aliases(model)]
+            if found:
+                return _closest("_".join(parts[position:]), found)
     return None
+
+
+def _closest(name, models):
+    """Returns the one of models with most of its other words in front of a name."""
+    if len(models) == 1:
+        return models[0]
+    words = _other_words(name)
+    others = {model: _other_words(model) for model in models}
+    fitting = [m for m in models if words[: len(others[m])] == others[m]]
+    most = max((len(others[model]) for model in fitting), default=0)
+    closest = [model for model in fitting if len(others[model]) == most]
+    return closest[0] if len(closest) == 1 else None
+
+
+def _other_words(name):
+    """Returns words and numbers, small, without those that mean a kind of network."""
+    spaced = re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
+    words = re.findall(r"[a-z]+|\d+", spaced)
+    return [w for w in words if not any(w in known for known in _ALIASES)]

@@ -9,7 +9,14 @@ import numpy as np
 from tf2gan.common.errors import UserError
 from tf2gan.migration import names, slots
 from tf2gan.migration.optimizer_state import ADVICE, Target
-from tf2gan.migration.slots import ADAM, MOMENTUM, RMSPROP, Inventory, Powers
+from tf2gan.migration.slots import (
+    ADAM,
+    GRADIENT_DESCENT,
+    MOMENTUM,
+    RMSPROP,
+    Inventory,
+    Powers,
+)
 from tf2gan.migration.variable_map import OptimizerPair, SlotPair
 
 _USUAL_BETA1 = (0.9, 0.5, 0.0, 0.4, 0.8, 0.95, 0.99)
@@ -80,6 +87,9 @@ class _Facts:
 
 def _slots_of_model(model, wanted, inventory, trained):
     """Returns the slots of all variables of a model, and their prefix."""
+    if wanted.family == GRADIENT_DESCENT:
+        _check_no_slots(model, inventory, trained)
+        return (), ""
     keys = {}
     for name in trained:
         for key, held in inventory.slots_of(name).items():
@@ -104,6 +114,21 @@ def _slots_of_model(model, wanted, inventory, trained):
         for slot, slot_name in zip(held, slot_names)
     ]
     return tuple(found), prefix
+
+
+def _check_no_slots(model, inventory, trained):
+    """Refuses to go on by plain gradient descent from the slots of another."""
+    held = [
+        slot.optimizer
+        for slot in inventory.slots
+        if slot.variable in trained and slot.is_optimizers
+    ]
+    if held:
+        raise UserError(
+            f"the model '{model}' is compiled with SGD without momentum, but the "
+            f"checkpoint has slots of {', '.join(sorted(set(held)))} for its "
+            "variables" + ADVICE
+        )
 
 
 def _check_centered(model, wanted, slot_names):

@@ -1,7 +1,8 @@
 """Moves the state of TF1's optimizers into those of Keras, and back.
 
 The two keep the same numbers, with one exception: TF1's momentum is a sum of
-gradients, Keras's is that sum times minus the learning rate.
+gradients, Keras's is that sum times minus the learning rate. The rate is that of the
+next step, so that this step is the same on both sides.
 """
 
 import dataclasses
@@ -12,7 +13,12 @@ import numpy as np
 
 from tf2gan.common.errors import UserError
 from tf2gan.migration import slots
-from tf2gan.migration.slots import ADAM, MOMENTUM, RMSPROP
+from tf2gan.migration.slots import (
+    ADAM,
+    GRADIENT_DESCENT,
+    MOMENTUM,
+    RMSPROP,
+)
 from tf2gan.migration.variable_map import OptimizerPair
 from tf2gan.optimizers import Adam
 
@@ -27,7 +33,7 @@ class Target:
     """An optimizer of Keras in TF1's words.
 
     Attributes:
-      family: "Adam", "RMSProp" or "Momentum".
+      family: "Adam", "RMSProp", "Momentum" or "GradientDescent".
       optimizer: itself, built.
       slots: its variables by what TF1 calls them, in the order of `variables`.
       variables: that it trains.
@@ -67,31 +73,73 @@ def target(model: keras.Model) -> Optional[Target]:
     Raises:
       UserError: if TF1 has none like it.
     """
-    optimizer = getattr(model, "optimizer", None)
+    optimizer = built(model)
     if optimizer is None:
         return None
-    if not optimizer.built:
-        optimizer.build(model.trainable_variables)
     family, held = _slots_in_keras(model, optimizer)
+    _check_options(model, optimizer)
     return Target(family, optimizer, held, list(model.trainable_variables))
 
 
+def built(model: keras.Model) -> Any:
+    """Returns the optimizer that a model was compiled with, with its slots, or None."""
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is not None and not optimizer.built:
+        optimizer.build(model.trainable_variables)
+    return optimizer
+
+
+def has_schedule(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Tells whether the learning rate follows the steps."""
+    schedule = keras.optimizers.schedules.LearningRateSchedule
+    return isinstance(optimizer._learning_rate, schedule)
+
+
+def _steps_as(optimizer, kind):
+    """Tells whether an optimizer's step is a kind's, as AdamW's is Adam's."""
+    is_kind = isinstance(optimizer, kind)
+    return is_kind and type(optimizer).update_step is kind.update_step
+
+
+# What Keras's optimizers can do besides, and TF1's cannot; off if not true.
+_EXTRAS = (
+    "amsgrad",
+    "weight_decay",
+    "use_ema",
+    "gradient_accumulation_steps",
+)
+
+
+def _check_options(model, optimizer):
+    """Refuses what would go on in another way than TF1's optimizer."""
+    for option in _EXTRAS:
+        value = getattr(optimizer, option, None)
+        if value:
+            raise UserError(
+                f"the model '{model.name}' is compiled with "
+                f"{type(optimizer).__name__}({option}={value}), which no "
+                "optimizer of TF1 does" + ADVICE
+            )
+
+
 def _slots_in_keras(model, optimizer):
-    if isinstance(optimizer, Adam):
+    if _steps_as(optimizer, Adam):
         return ADAM, {"m": optimizer.m, "v": optimizer.v}
-    if isinstance(optimizer, keras.optimizers.Adam) and not optimizer.amsgrad:
+    if _steps_as(optimizer, keras.optimizers.Adam):
         return ADAM, {"m": optimizer._momentums, "v": optimizer._velocities}
-    if isinstance(optimizer, keras.optimizers.RMSprop):
+    if _steps_as(optimizer, keras.optimizers.RMSprop):
         return RMSPROP, {
             "rms": optimizer._velocities,
             "mg": optimizer._average_gradients,
             "momentum": optimizer._momentums,
         }
-    if isinstance(optimizer, keras.optimizers.SGD):
+    if _steps_as(optimizer, keras.optimizers.SGD):
+        if not optimizer.momentum:
+            return GRADIENT_DESCENT, {}
         return MOMENTUM, {"momentum": optimizer.momentums}
     raise UserError(
         f"the model '{model.name}' is compiled with {type(optimizer).__name__}; "
-        "slots are carried over to Adam, RMSprop and SGD with momentum" + ADVICE
+        "slots are carried over to Adam, RMSprop and SGD" + ADVICE
     )
 
 
@@ -113,11 +161,7 @@ def load(pair: OptimizerPair, of: Target, variables, read) -> None:
     # First, as a learning rate that scales the slots may follow a schedule.
     if pair.steps is not None:
         of.optimizer.iterations.assign(pair.steps)
-    if pair.slots and 0.0 in of.scale.values():
-        raise UserError(
-            f"{pair.family} of '{pair.model}' is compiled with a learning rate of "
-            "0, by which Keras scales its slots" + ADVICE
-        )
+    _check_scale(pair, of)
     for slot in pair.slots:
         mapped, variable = variables[slot.of]
         held = of.slot(slot.slot, variable)
@@ -130,13 +174,29 @@ def load(pair: OptimizerPair, of: Target, variables, read) -> None:
         of.optimizer.beta2_power.assign(read(pair.beta2_power))
 
 
+def _check_scale(pair, of):
+    """Refuses a learning rate that TF1's slots cannot be told from Keras's by."""
+    for rate in of.scale.values():
+        if pair.slots and (rate == 0.0 or not np.isfinite(rate)):
+            steps = int(of.optimizer.iterations.numpy())
+            raise UserError(
+                f"{pair.family} of '{pair.model}' has a learning rate of "
+                f"{abs(rate):g} after {steps} steps, by which Keras scales its "
+                "slots" + ADVICE
+            )
+
+
 def dump(
     pair: OptimizerPair, of: Target, variables
 ) -> Dict[str, Optional[np.ndarray]]:
     """Returns the state of an optimizer of Keras by names in TF1.
 
     What the optimizer does not keep is None.
+
+    Raises:
+      UserError: if the slots of Momentum cannot be scaled by the learning rate.
     """
+    _check_scale(pair, of)
     values = {}
     for slot in pair.slots:
         mapped, variable = variables[slot.of]

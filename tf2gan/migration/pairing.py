@@ -4,22 +4,24 @@ Evidence is used in this order, and stands in the map beside each pair: equal
 names; the automatic numbers of TF1's names, which are the order of creation, where
 all shapes follow and Keras's layers depend on each other in that order; the layer or
 the scope of a variable that is paired already; and a shape that only one variable
-has. What is left is listed and refused.
+has. Numbers order layers: which of one layer's variables of one shape is gamma, beta
+or a bias, only a name tells. What is left is listed and refused.
 """
 
 import collections
 import itertools
-from typing import Dict, List, Mapping, Optional
+from typing import Dict, List, Mapping, Optional, Tuple
 
-from tf2gan.migration import names
+from tf2gan.migration import names, order
 from tf2gan.migration.keras_models import KerasVariable
 from tf2gan.migration.tf1_checkpoint import Variable
 from tf2gan.migration.variable_map import Assumed, Pair, Unpaired, VariableMap
 
 # Stands in a map for the variable of Keras that one of TF1 lacks.
 NOTHING = "(nothing)"
-_TRANSPOSED = ("transpose", "deconv")
 _INITIAL = {names.MOVING_MEAN: 0.0, names.MOVING_VARIANCE: 1.0}
+# Kernels of one shape that mean something else than a transposed convolution's.
+_NOT_TRANSPOSED = ("Conv1D", "Conv2D", "Conv3D")
 _MOST_MODELS = 4  # all orders of so many are tried
 
 
@@ -39,9 +41,10 @@ def propose(
     groups = _groups(tf1, keras)
     pairs, unpaired = {}, []
     for old, new in groups:
-        found = _Matcher(old, new).run()
+        matcher = _Matcher(old, new)
+        found = matcher.run()
         pairs.update(found)
-        unpaired += _what_is_left(old, new, found)
+        unpaired += _what_is_left(old, new, found, matcher.unclear)
     asked = {name for old, _ in groups for name in old}
     assumed = _assumed(unpaired, keras) if assume_moving else []
     taken = {a.keras for a in assumed}
@@ -53,11 +56,15 @@ def propose(
     )
 
 
-def _what_is_left(tf1, keras, pairs) -> List[Unpaired]:
+def _what_is_left(tf1, keras, pairs, unclear) -> List[Unpaired]:
     """Lists what of a network has no partner, on both sides."""
     used = {pair.tf1 for pair in pairs.values()}
     left = [variable for name, variable in tf1.items() if name not in used]
-    found = [_unpaired(v, left) for v in keras if v.key not in pairs]
+    found = [
+        _unclear(v, unclear, left) or _unpaired(v, left)
+        for v in keras
+        if v.key not in pairs
+    ]
     candidates = {name for each in found for name in each.candidates}
     return found + [
         Unpaired(NOTHING, (v.name,), "no variable of the models is like it")
@@ -74,6 +81,24 @@ def _assumed(unpaired, keras) -> List[Assumed]:
         for u in unpaired
         if u.keras in roles and not u.candidates
     ]
+
+
+def _unclear(variable, unclear, left) -> Optional[Unpaired]:
+    """Lists those of one layer among which only a name could tell, if any."""
+    if variable.key not in unclear:
+        return None
+    members, roles = unclear[variable.key]
+    remaining = {v.name for v in left}
+    return Unpaired(
+        variable.key,
+        tuple(name for name in members if name in remaining),
+        f"no name tells {_and(roles)} of one layer apart, and a number is no "
+        "order within a layer",
+    )
+
+
+def _and(words):
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def _unpaired(variable, left) -> Unpaired:
@@ -115,6 +140,10 @@ def _count(shape):
 
 
 def _fits(name, variable):
+    if variable.kind in _NOT_TRANSPOSED:
+        layer = "/".join(name.split("/")[-2:])
+        if variable.role == names.KERNEL and order.is_named_transposed(layer):
+            return False
     return names.parse(name).role in (None, variable.role)
 
 
@@ -163,6 +192,11 @@ class _Matcher:
         self._models = list(dict.fromkeys(v.model for v in keras))
         self._pairs: Dict[str, Pair] = {}
         self._of: Dict[str, KerasVariable] = {}
+        self._layers = order.layers_up_to(self._keras)
+        # Keys whose numbers say another order than Keras's graph.
+        self._contradicted = set()
+        # By key, the names and the roles of what one layer has of one shape.
+        self.unclear: Dict[str, Tuple[List[str], List[str]]] = {}
 
     def run(self) -> Dict[str, Pair]:
         """Returns the pairs by key in Keras."""
@@ -198,8 +232,9 @@ class _Matcher:
         """Pairs equal names, where a numbered series is the same on both sides."""
         if len(self._models) > 1:
             return  # automatic numbers of several networks say nothing by name
-        old = _series({_after_scope(n, self._models[0]): n for n in self._tf1})
-        new = _series({_after_scope(v.key, v.model): v for v in self._keras})
+        model = self._models[0]
+        old = _series(_after_scopes(self._tf1, model))
+        new = _series({_after_scope(v.key, model): v for v in self._keras})
         for template in sorted(set(old) & set(new)):
             if set(old[template]) != set(new[template]):
                 continue
@@ -207,22 +242,40 @@ class _Matcher:
                 (old[template][n], new[template][n]) for n in old[template]
             ]
             if all(self._tf1[t].shape == k.shape for t, k in couples):
-                for tf1, keras in couples:
-                    self._pair(tf1, keras, "same name")
+                self._pair_equals(couples)
+
+    def _pair_equals(self, couples):
+        """Pairs equal names, of which Keras's own must follow its graph.
+
+        Its automatic numbers are an order of creation too, but not TF1's.
+        """
+        series = sorted(
+            (keras for _, keras in couples),
+            key=lambda keras: names.natural_key(keras.path),
+        )
+        for tf1, keras in couples:
+            if not order.is_automatic(keras) or order.has_a_place(
+                keras, series
+            ):
+                self._pair(tf1, keras, "same name")
+            else:
+                self._contradicted.add(keras.key)
 
     def _by_order(self):
         """Pairs by TF1's numbers under the one order of the models that fits."""
         found = []
-        for order in itertools.permutations(self._models[:_MOST_MODELS]):
-            keras = [v for m in order for v in self._keras if v.model == m]
+        for models in itertools.permutations(self._models[:_MOST_MODELS]):
+            keras = [v for m in models for v in self._keras if v.model == m]
+            self.unclear = {}
             couples = self._ordered(keras)
             if couples is not None:
-                found.append(couples)
-        if not found:
-            return
-        for tf1, keras, reason in found[0]:
-            agreed = all((tf1, keras, reason) in other for other in found[1:])
-            if agreed and tf1 not in self._of:
+                found.append((couples, self.unclear))
+        self.unclear = found[0][1] if len(found) == 1 else {}
+        couples = found[0][0] if found else []
+        claims = collections.Counter(keras.key for _, keras, _ in couples)
+        for tf1, keras, reason in couples:
+            agreed = all((tf1, keras, reason) in other for other, _ in found)
+            if agreed and claims[keras.key] == 1 and tf1 not in self._of:
                 self._pair(tf1, keras, reason)
 
     def _ordered(self, keras) -> Optional[List]:
@@ -232,11 +285,11 @@ class _Matcher:
         another. What was paired before must agree: numbers that contradict one
         shape say nothing about the others.
         """
-        hints = any(_is_transposed(name) for name in self._tf1)
+        hints = any(order.is_named_transposed(name) for name in self._tf1)
         kinds = collections.defaultdict(lambda: collections.defaultdict(list))
         for variable in self._tf1.values():
             template = names.parse(variable.name).template
-            kinds[_kind_in_tf1(variable, hints)][template].append(variable)
+            kinds[order.kind_in_tf1(variable, hints)][template].append(variable)
         couples = []
         for kind, templates in kinds.items():
             unfinished = [
@@ -244,21 +297,38 @@ class _Matcher:
                 for members in templates.values()
                 if any(m.name not in self._of for m in members)
             ]
-            if len(unfinished) != 1 or not _is_one_series(unfinished[0]):
+            if len(unfinished) != 1 or not order.is_one_series(unfinished[0]):
                 continue
             like = self._like(kind, hints, keras, unfinished[0])
             if len(like) != len(unfinished[0]):
                 continue
             pairs = list(zip(unfinished[0], like))
             if all(self._agree(*pair) for pair in pairs):
-                couples += [
-                    couple
-                    for couple in _numbered(pairs)
-                    if _has_a_place(couple[1], like)
-                ]
+                couples += self._placed(pairs, like, kind[0] is not None)
             elif len(self._models) > 1:
                 return None
         return couples
+
+    def _placed(self, pairs, like, has_role):
+        """Returns the couples of a series whose places its numbers tell.
+
+        Those that have no role in their names are unclear within their layer.
+        """
+        found = []
+        members = {keras.key: member.name for member, keras in pairs}
+        for tf1, keras, reason in _numbered(pairs):
+            rivals = [] if has_role else order.beside(keras, like, self._layers)
+            if rivals:
+                layer = [v for v in like if v in (keras, *rivals)]
+                self.unclear[keras.key] = (
+                    [members[v.key] for v in layer],
+                    [v.role for v in layer],
+                )
+            elif keras.key in self._contradicted:
+                continue
+            elif order.has_a_place(keras, like):
+                found.append((tf1, keras, reason))
+        return found
 
     def _like(self, kind, hints, keras, members):
         """Returns what a series may be in Keras: its kind, not paired elsewhere."""
@@ -266,7 +336,7 @@ class _Matcher:
         return [
             v
             for v in keras
-            if _is_kind(v, kind, hints)
+            if order.is_kind(v, kind, hints)
             and (v.key not in self._pairs or v.key in own)
         ]
 
@@ -303,7 +373,7 @@ class _Matcher:
         """Returns the layers between a layer and the next one with a kernel."""
         behind = []
         for variable in self._keras:
-            if variable.model == keras.model and variable.layer > keras.layer:
+            if keras.key in variable.after:
                 if variable.role == names.KERNEL:
                     break
                 behind.append(variable.layer)
@@ -349,6 +419,21 @@ def _series(named):
     return series
 
 
+def _after_scopes(tf1, model):
+    """Returns names by what follows the scope of their network.
+
+    Where several scopes hold the same, as generator and generator_copy, only the
+    network's very own name tells which is meant.
+    """
+    found = collections.defaultdict(list)
+    for name in tf1:
+        found[_after_scope(name, model)].append(name)
+    for rest, several in found.items():
+        if len(several) > 1:
+            found[rest] = [n for n in several if n == f"{model}/{rest}"]
+    return {rest: held[0] for rest, held in found.items() if held}
+
+
 def _after_scope(name, model):
     """Returns a name without the scopes down to that of its network."""
     parts = name.split("/")
@@ -358,20 +443,6 @@ def _after_scope(name, model):
     return name
 
 
-def _has_a_place(variable, series):
-    """Tells whether Keras's graph orders a variable among all of its shape."""
-    rivals = [
-        v
-        for v in series
-        if v.shape == variable.shape
-        and v.model == variable.model
-        and v.key != variable.key
-    ]
-    return all(
-        (variable.key in v.after) != (v.key in variable.after) for v in rivals
-    )
-
-
 def _numbered(pairs):
     if len(pairs) == 1:
         return [(pairs[0][0].name, pairs[0][1], "the only one of its kind")]
@@ -379,50 +450,3 @@ def _numbered(pairs):
         (member.name, keras, f"number {number} of {len(pairs)} in order")
         for number, (member, keras) in enumerate(pairs, 1)
     ]
-
-
-def _is_transposed(name):
-    return any(word in name.lower() for word in _TRANSPOSED)
-
-
-def _kind_in_tf1(variable, hints):
-    role = names.parse(variable.name).role
-    if role is None:
-        return None, names.parse(variable.name).template, False
-    transposed = (
-        hints and role == names.KERNEL and _is_transposed(variable.name)
-    )
-    return role, len(variable.shape), transposed
-
-
-def _is_kind(keras, kind, hints):
-    role, rank, transposed = kind
-    if role is None:
-        return True
-    is_transposed = hints and role == names.KERNEL and "Transpose" in keras.kind
-    return (keras.role, len(keras.shape), is_transposed) == (
-        role,
-        rank,
-        transposed,
-    )
-
-
-def _is_one_series(members):
-    """Tells whether names differ in one automatic number only; it orders them.
-
-    Automatic numbers go on by one, from none, 0 or 1. Others, as in `conv_64`, may
-    be sizes, and where two differ, neither is known to be the order.
-    """
-    parsed = [names.parse(member.name) for member in members]
-    if len({(p.template, len(p.numbers)) for p in parsed}) != 1:
-        return False
-    columns = [sorted(column) for column in zip(*(p.numbers for p in parsed))]
-    varying = [column for column in columns if column[0] != column[-1]]
-    if not varying:
-        return len(parsed) == 1
-    first = varying[0][0]
-    return (
-        len(varying) == 1
-        and first in (0, 1)
-        and varying[0] == list(range(first, first + len(parsed)))
-    )

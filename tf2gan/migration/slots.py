@@ -17,15 +17,21 @@ from tf2gan.migration import names
 from tf2gan.migration.tf1_checkpoint import Variable
 
 ADAM, RMSPROP, MOMENTUM = "Adam", "RMSProp", "Momentum"
+GRADIENT_DESCENT = "GradientDescent"  # has no slots
 # What an optimizer was called, as far as its kind can be told from it.
 _FAMILIES = (
+    # Their slots look like Adam's and mean something else.
+    (
+        re.compile("(adamw|adamax|amsgrad|(?<![a-z])nadam)(?![a-z])", re.I),
+        "another",
+    ),
     (re.compile("adam", re.I), ADAM),
     (re.compile("rms", re.I), RMSPROP),
     (re.compile("momentum", re.I), MOMENTUM),
     (re.compile("^(adagrad|adadelta|ftrl|proximal)", re.I), "another"),
 )
 _POWER = re.compile(r"^(?:(.*)/)?beta([12])_power(?:_(\d+))?$")
-_AVERAGE = "ExponentialMovingAverage"
+_AVERAGE = re.compile(r"^ExponentialMovingAverage(_\d+)?$")
 _NUMBERED = re.compile(r"^(.*?)(?:_(\d+))?$")
 _DEBIAS = ("biased", "local_step")
 
@@ -37,7 +43,8 @@ class Slot:
     Attributes:
       name: of the slot.
       variable: name of the network's variable.
-      family: "Adam", "RMSProp", "Momentum" or "another".
+      family: "Adam", "RMSProp", "Momentum" or "another", which may be no
+        optimizer at all.
       optimizer: the optimizer's name in TF1, without a number.
       prefix: scope in which `minimize` was called; mostly empty.
       number: 0 without one.
@@ -49,6 +56,11 @@ class Slot:
     optimizer: str
     prefix: str
     number: int
+
+    @property
+    def is_optimizers(self) -> bool:
+        """Whether its name is that of an optimizer, and not of anything else."""
+        return any(pattern.search(self.optimizer) for pattern, _ in _FAMILIES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +88,8 @@ class Inventory:
       powers: of Adams.
       steps: names of the global steps.
       averages: by the name of a shadow variable of
-        `tf.train.ExponentialMovingAverage` that of its variable.
+        `tf.train.ExponentialMovingAverage` that of its variable, which may not
+        have been saved.
       others: names of what is none of these.
     """
 
@@ -107,7 +120,9 @@ def classify(variables: Mapping[str, Variable]) -> Inventory:
             continue
         slot = _slot(variable, variables)
         average = _average(variable, variables)
-        if average:
+        if _is_debias(variable):
+            inventory.others.append(name)
+        elif average:
             inventory.averages[name] = average
         elif slot:
             inventory.slots.append(slot)
@@ -134,8 +149,20 @@ def _powers(variables):
 
 
 def _average(variable, variables):
-    scope, _, last = variable.name.rpartition("/")
-    return scope if last == _AVERAGE and scope in variables else None
+    """Returns the name of a shadow variable's variable, None if it is no shadow.
+
+    The scope of `apply` stands in front, as in train/generator/w/Exponential...
+    """
+    path, _, last = variable.name.rpartition("/")
+    if not path or not _AVERAGE.match(last):
+        return None
+    return _owner(path, variable, variables) or path
+
+
+def _is_debias(variable):
+    """Tells whether a variable is what `zero_debias` keeps beside an average."""
+    last = variable.name.split("/")[-1]
+    return variable.dtype.kind == "f" and last in _DEBIAS
 
 
 def _slot(variable, variables) -> Optional[Slot]:
@@ -144,7 +171,9 @@ def _slot(variable, variables) -> Optional[Slot]:
     family = next((f for p, f in _FAMILIES if p.search(words)), None)
     if not path or (not family and names.parse(variable.name).role):
         return None
-    owner = path if family is None else _owner(path, variable, variables)
+    owner = _owner(path, variable, variables)
+    if family is None and owner != path and "/" not in (owner or ""):
+        return None  # w in another scope is another w
     if owner not in variables or variables[owner].shape != variable.shape:
         return None
     prefix = path[: -len(owner)].rstrip("/")
@@ -171,11 +200,7 @@ def _is_step(variable):
 
 
 def _is_weight(variable):
-    return (
-        variable.dtype.kind == "f"
-        and variable.name.split("/")[-1] not in _DEBIAS
-        and not _POWER.match(variable.name)
-    )
+    return variable.dtype.kind == "f" and not _POWER.match(variable.name)
 
 
 _MOST_STEPS = 1_000_000

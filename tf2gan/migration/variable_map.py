@@ -1,6 +1,7 @@
 """The pairing of a checkpoint's variables with those of Keras models."""
 
 import dataclasses
+import json
 from typing import List, Mapping, Optional, Tuple
 
 import numpy as np
@@ -14,7 +15,10 @@ _SLOTS = {
     "Adam": [["m", "v"]],
     "RMSProp": [["momentum", "rms"], ["mg", "momentum", "rms"]],
     "Momentum": [["momentum"]],
+    "GradientDescent": [],
 }
+# In a message; a bias and what its batch norm has are so many.
+_MOST_NAMES = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,8 +96,8 @@ class OptimizerPair:
 
     Attributes:
       model: the Keras model whose optimizer it is.
-      family: "Adam", "RMSProp" or "Momentum".
-      slots: of every variable that it trains.
+      family: "Adam", "RMSProp", "Momentum" or "GradientDescent".
+      slots: of every variable that it trains; none of GradientDescent.
       steps: how many it has done; None if the checkpoint does not say.
       beta1_power: name of Adam's power of beta1, or None.
       beta2_power: the same of beta2.
@@ -207,11 +211,11 @@ def _check_names(variable_map, tf1, by_key):
         if key not in used_keras and key not in listed
     ]
     if left:
-        raise UserError(_refusal(left))
+        raise UserError(_refusal(left, tf1))
 
 
-def _refusal(left):
-    """Says what has no partner, a clause per reason."""
+def _refusal(left, tf1):
+    """Says what has no partner, a clause per reason, and how to tell it."""
     clauses = {}
     for each in left:
         among = _some(each.candidates)
@@ -219,14 +223,30 @@ def _refusal(left):
         clauses.setdefault(why, []).append(each.keras)
     text = "; ".join(f"{_some(keys)} ({why})" for why, keys in clauses.items())
     return (
-        f"{len(left)} variables have no partner: {text[:600]}; write the map with "
-        "--write_map=FILE, complete it, and give it back with --map=FILE"
+        f"{len(left)} variables have no partner: {text[:900]}; write the map with "
+        f"--write_map=FILE, complete it{_example(left, tf1 or {})}, and give it "
+        "back with --map=FILE"
     )
 
 
+def _example(left, tf1):
+    """Shows an entry for the first variable that one of several may be."""
+    for each in left:
+        known = [tf1[name] for name in each.candidates if name in tf1]
+        if len(known) > 1 and len({v.shape for v in known}) == 1:
+            entry = {
+                "tf1": "NAME",
+                "keras": each.keras,
+                "shape": list(known[0].shape),
+                "dtype": known[0].dtype.name,
+            }
+            return f' with entries in "variables" such as {json.dumps(entry)}'
+    return ""
+
+
 def _some(names):
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
+    shown, more = names[:_MOST_NAMES], len(names) - _MOST_NAMES
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
 
 
 def _check_pair(pair, tf1, variable):
