@@ -18,6 +18,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tf2gan.common.config import TrainConfig
+from tf2gan.common.errors import UserError
+
 both_sides = pytest.mark.parametrize("side", helpers.SIDES)
 
 
@@ -185,6 +188,31 @@ def test_flags(side, flag, message, tmp_path):
 )
 def test_values(side, flags, message, refused):
     refused(side, flags, message)
+
+
+@table(
+    "flags, message",
+    (
+        "float64",
+        "--precision=mixed_float16 --dtype=float64",
+        "--precision=mixed_float16 excludes --dtype=float64",
+    ),
+    (
+        "eager",
+        "--jit_compile --run_eagerly",
+        "--jit_compile and --run_eagerly exclude each other",
+    ),
+)
+def test_values_of_tf2(flags, message, refused):
+    refused("tf2", flags, message)
+
+
+@pytest.mark.parametrize(
+    "setting", [{"precision": "mixed_float16"}, {"jit_compile": True}]
+)
+def test_tf1_has_no_mixed_precision_and_no_compiler(setting):
+    with pytest.raises(UserError, match="train with scripts/train_tf2.py"):
+        TrainConfig("tf1", "unused", **setting)
 
 
 # Data sets.

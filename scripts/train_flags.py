@@ -97,6 +97,8 @@ _SETTINGS = (
     "deterministic",
     "tf32",
     "run_eagerly",
+    "precision",
+    "jit_compile",
 )
 
 

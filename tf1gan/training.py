@@ -253,7 +253,7 @@ def _initial_value(variable):
 
 
 def configure_runtime(config: TrainConfig) -> None:
-    """Sets what holds for the whole process: determinism and TF32."""
+    """Sets what holds for the process: determinism, TF32, mixed precision."""
     # TF1: TensorFlow 1.15 reads an environment variable, and knows no TF32.
     # TF2: both are settings of the library.
     if tf.version.VERSION.startswith("1."):

@@ -66,7 +66,7 @@ def dense(
         kernel_initializer=kernel_initializer or "glorot_uniform",
         bias_initializer=bias_initializer or "zeros",
         name=name,
-        dtype=inputs.dtype,
+        dtype=_policy(inputs),
     )(inputs)
 
 
@@ -100,7 +100,7 @@ def conv2d(
         kernel_initializer=kernel_initializer or "glorot_uniform",
         bias_initializer=bias_initializer or "zeros",
         name=name,
-        dtype=inputs.dtype,
+        dtype=_policy(inputs),
     )(inputs)
 
 
@@ -133,7 +133,7 @@ def conv2d_transpose(
         kernel_initializer=kernel_initializer or "glorot_uniform",
         bias_initializer=bias_initializer or "zeros",
         name=name,
-        dtype=inputs.dtype,
+        dtype=_policy(inputs),
     )(inputs)
 
 
@@ -141,7 +141,7 @@ def flatten(
     inputs: keras.KerasTensor, name: Optional[str] = None
 ) -> keras.KerasTensor:
     """Makes [B, H, W, channels] into [B, H * W * channels]."""
-    return keras.layers.Flatten(name=name, dtype=inputs.dtype)(inputs)
+    return keras.layers.Flatten(name=name, dtype=_policy(inputs))(inputs)
 
 
 def leaky_relu(
@@ -155,7 +155,7 @@ def leaky_relu(
     """
     # TF1: a multiplication, a maximum and five kernels for their gradients.
     # TF2: in float32 one kernel, and two for its gradient: the same numbers.
-    return LeakyRelu(slope, dtype=inputs.dtype)(inputs)
+    return LeakyRelu(slope, dtype=_policy(inputs))(inputs)
 
 
 def batch_normalization(
@@ -188,7 +188,7 @@ def batch_normalization(
     # TF1: `training` is a bool or a placeholder, fed anew in each session.run.
     # TF2: it is a bool, passed anew in each call of the model.
     return BatchNormalization(
-        momentum, epsilon, center, scale, name=name, dtype=inputs.dtype
+        momentum, epsilon, center, scale, name=name, dtype=_policy(inputs)
     )(inputs, training=training)
 
 
@@ -308,7 +308,7 @@ class BatchNormalization(keras.layers.Layer):
             training,
         )
         if training:
-            decay = _decay(inputs, self.momentum)
+            decay = _decay(inputs, self.momentum, mean.dtype)
             self._average(self.moving_mean.value, mean, decay)
             self._average(self.moving_variance.value, variance, decay)
         return outputs
@@ -352,12 +352,13 @@ class BatchNormalization(keras.layers.Layer):
         # TF1: gradients of the input's three uses are added in one order.
         # TF2: a tape has another; `_three_uses` brings TF1's back.
         mean, variance = self.moving_mean.value, self.moving_variance.value
+        exact = tf.cast(inputs, mean.dtype)  # in mixed precision it is not
         if training:
-            inputs, mean, variance = _moments(inputs)
+            exact, mean, variance = _moments(exact)
         outputs = tf.nn.batch_normalization(
-            inputs, mean, variance, beta, gamma, self.epsilon
+            exact, mean, variance, beta, gamma, self.epsilon
         )
-        return outputs, mean, variance
+        return tf.cast(outputs, inputs.dtype), mean, variance
 
     def _average(self, average, value, decay):
         update = functools.partial(_update, average, value, decay)
@@ -365,6 +366,13 @@ class BatchNormalization(keras.layers.Layer):
         if scopes is None or self.path.split("/")[0] in scopes:
             update()
             updates.append(update)
+
+
+def _policy(inputs):
+    """Returns the type of a layer: its inputs', or the mixed one in force."""
+    policy = keras.config.dtype_policy()
+    is_mixed = policy.compute_dtype != policy.variable_dtype
+    return policy if is_mixed else inputs.dtype
 
 
 def _moments(inputs):
@@ -434,10 +442,10 @@ def _leaky_relu(inputs, slope):
 
 
 def _is_fused(inputs):
-    return inputs.shape.rank == 4 and inputs.dtype == tf.float32
+    return inputs.shape.rank == 4 and inputs.dtype != tf.float64
 
 
-def _decay(inputs, momentum):
+def _decay(inputs, momentum, dtype):
     """Returns 1 - momentum as `tf.layers` rounds it.
 
     The difference is taken in float32: of rounded numbers in the fused layer,
@@ -448,7 +456,7 @@ def _decay(inputs, momentum):
         one_less = tf.constant(1.0, tf.float32) - tf.constant(
             momentum, tf.float32
         )
-    return tf.cast(one_less, inputs.dtype)
+    return tf.cast(one_less, dtype)
 
 
 def _update(average, value, decay):

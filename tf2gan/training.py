@@ -18,6 +18,10 @@ from tf2gan.common.specs import DISCRIMINATOR, GENERATOR, GanSpec
 from tf2gan.models import get_model
 from tf2gan.optimizers import Adam
 
+# Gradients of a GAN's losses are between about 1e-6 and 1; float16 ends at
+# 65504, and loses digits below 6e-5.
+_FLOAT16_LOSS_SCALE = 1024.0
+
 
 class Trainer:
     """A GAN in training: both networks, both optimizers, and their steps.
@@ -55,13 +59,19 @@ class Trainer:
         latent = keras.Input(
             [spec.latent_size], dtype=self.dtype, name="latent"
         )
-        generated = model.generator(latent, None, spec)
-        logits = model.discriminator(images, None, spec)
+        generated = self._exact(model.generator(latent, None, spec))
+        logits = self._exact(model.discriminator(images, None, spec))
         self.generator = keras.Model(latent, generated, name=GENERATOR)
         self.discriminator = keras.Model(images, logits, name=DISCRIMINATOR)
         discriminator_loss, generator_loss = losses.get_losses(spec.loss)
         self._discriminator_loss = discriminator_loss
         self._generator_loss = generator_loss
+
+    def _exact(self, outputs):
+        """Casts what mixed precision computed in 16 bits; else does nothing."""
+        if outputs.dtype == self.dtype:
+            return outputs
+        return keras.ops.cast(outputs, self.dtype)
 
     def _build_optimizers(self, update_ops):
         # TF1: the train op runs the moving-average updates that it depends on.
@@ -74,7 +84,11 @@ class Trainer:
     def _optimizer(self, network):
         spec = self.spec
         optimizer = Adam(
-            spec.learning_rate, spec.beta1, spec.beta2, spec.adam_epsilon
+            spec.learning_rate,
+            spec.beta1,
+            spec.beta2,
+            spec.adam_epsilon,
+            loss_scale_factor=_loss_scale(),
         )
         optimizer.build(network.trainable_variables)
         return optimizer
@@ -157,8 +171,9 @@ class Trainer:
             real = self.discriminator(images, training=True)
             fake = self.discriminator(generated, training=True)
             loss = self._discriminator_loss(real, fake)
+            scaled = self.optimizer_d.scale_loss(loss)
         variables = self.discriminator.trainable_variables
-        self.optimizer_d.apply(tape.gradient(loss, variables), variables)
+        self.optimizer_d.apply(tape.gradient(scaled, variables), variables)
         return loss
 
     def _train_generator(self, images, generated, tape):
@@ -168,8 +183,9 @@ class Trainer:
             with tape:
                 fake = self.discriminator(generated, training=True)
                 loss = self._generator_loss(fake)
+                scaled = self.optimizer_g.scale_loss(loss)
         variables = self.generator.trainable_variables
-        self.optimizer_g.apply(tape.gradient(loss, variables), variables)
+        self.optimizer_g.apply(tape.gradient(scaled, variables), variables)
         return loss
 
     @tf.function(reduce_retracing=True)
@@ -283,6 +299,12 @@ def _optimizer_variables(optimizer, network, suffix):
     return named
 
 
+def _loss_scale():
+    """Returns what losses are multiplied by, so that float16 holds gradients."""
+    is_half = keras.config.dtype_policy().compute_dtype == "float16"
+    return _FLOAT16_LOSS_SCALE if is_half else None
+
+
 def _check_backend():
     if keras.config.backend() != "tensorflow":
         raise UserError(
@@ -292,7 +314,7 @@ def _check_backend():
 
 
 def configure_runtime(config: TrainConfig) -> None:
-    """Sets what holds for the whole process: determinism and TF32."""
+    """Sets what holds for the process: determinism, TF32, mixed precision."""
     # TF1: TensorFlow 1.15 reads an environment variable, and knows no TF32.
     # TF2: both are settings of the library.
     if config.deterministic:
@@ -303,6 +325,7 @@ def configure_runtime(config: TrainConfig) -> None:
     )
     tf.config.experimental.enable_tensor_float_32_execution(config.tf32)
     tf.config.run_functions_eagerly(config.run_eagerly)
+    keras.config.set_dtype_policy(config.precision or "float32")
     # TensorFlow says that this does not reach `tf.data`; it need not.
     warnings.filterwarnings("ignore", ".*option does not apply to tf.data")
 
@@ -354,10 +377,13 @@ def train(config: TrainConfig) -> None:
             checkpointer.restore()
         run.start(trainer.global_step)
         writer = open_summaries(run.path("logs"), trainer)
+        train_step = trainer.train_step
+        if config.jit_compile:
+            train_step = tf.function(train_step, jit_compile=True)
         # TF1: each batch is fed to the session.
         # TF2: a `tf.data` pipeline prepares the next one meanwhile.
         for images, latent in _pipeline(run):
-            run.record(*trainer.train_step(images, latent))
+            run.record(*train_step(images, latent))
             if run.epoch_ended:
                 trainer.write_summaries(writer, images, latent)
             if run.samples_due:

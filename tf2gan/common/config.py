@@ -10,6 +10,7 @@ from tf2gan.common import specs
 from tf2gan.common.errors import UserError
 
 FRAMEWORKS = ("tf1", "tf2")
+PRECISIONS = ("mixed_float16", "mixed_bfloat16")
 DTYPES = ("float32", "float64")
 
 # What decides every number of a run. A resumed run must agree in all of them.
@@ -25,6 +26,8 @@ TRAJECTORY = (
     "learning_rate",
     "beta1",
     "tf32",
+    "precision",
+    "jit_compile",
 )
 
 
@@ -55,6 +58,8 @@ class TrainConfig:
     deterministic: bool = False
     tf32: bool = False
     run_eagerly: bool = False
+    precision: Optional[str] = None
+    jit_compile: bool = False
     resume: bool = False
     overwrite: bool = False
 
@@ -95,11 +100,32 @@ class TrainConfig:
             )
         if not 0 <= self.beta1 < 1:
             raise UserError("--beta1={} is not in [0, 1)".format(self.beta1))
+        self._check_speed()
         if self.resume and self.overwrite:
             raise UserError("--resume and --overwrite exclude each other")
         if not self.output_dir:
             raise UserError(
                 "--output_dir is empty; name a folder for the results"
+            )
+
+    def _check_speed(self):
+        if self.precision is not None:
+            _require_choice("precision", self.precision, PRECISIONS)
+        if self.precision is not None and self.dtype != "float32":
+            raise UserError(
+                "--precision={} excludes --dtype={}: it is float32 of which a part "
+                "is done in 16 bits; leave one of them out".format(
+                    self.precision, self.dtype
+                )
+            )
+        if self.jit_compile and self.run_eagerly:
+            raise UserError(
+                "--jit_compile and --run_eagerly exclude each other"
+            )
+        if self.framework == "tf1" and (self.precision or self.jit_compile):
+            raise UserError(
+                "--precision and --jit_compile are TF2's; train with "
+                "scripts/train_tf2.py"
             )
 
     def spec(self) -> specs.GanSpec:
