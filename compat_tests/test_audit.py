@@ -47,6 +47,16 @@ EXPECTED = {
     "updates_in_branches": set(),
     "grouped_updates": set(),
     "averaged_weights": set(),
+    "generator_after_discriminator": set(),
+    "discriminator_after_generator": set(),
+    "both_in_a_group": set(),
+    "averaged_and_grouped": set(),
+    "averaged_after_both": set(),
+    "steps_are_read_afterwards": set(),
+    "losses_are_the_train_ops": set(),
+    "weights_clipped_in_a_list": set(),
+    "weights_clipped_in_a_group": set(),
+    "a_saver_for_each_network": set(),
     "loss_in_a_loop": set(),
     "saved_in_the_old_format": set(),
     "rates_that_are_no_constants": set(),
@@ -78,16 +88,36 @@ EXPECTED = {
     "averages_not_saved_in_the_old_format": {
         ("average-not-saved", None, OF_D + OF_G)
     },
+    "averages_left_out_of_one_saver": {("average-not-saved", None, OF_G)},
     "one_step_for_both": {("shared-global-step", None, ("global_step",))},
     "text_in_the_loss": {("no-gpu-kernel", None, ())},
     "resampled_by_contrib": {("contrib-op", None, ())},
     # Two optimizers have no kernel for rows of a table.
     "optimizers": {("no-gpu-kernel", None, ())},
 }
+# Train ops, each with those that it runs.
+RUNS = {
+    "grouped_updates": [("both_discriminator", [D]), ("both_generator", [G])],
+    "averaged_weights": [(D, []), ("averaged", [G])],
+    "generator_after_discriminator": [(D, []), (G, [D])],
+    "discriminator_after_generator": [(G, []), (D, [G])],
+    "both_in_a_group": [(D, []), (G, []), ("both", [D, G])],
+    "averaged_and_grouped": [
+        (D, []),
+        ("averaged", [G]),
+        ("both", [D, G, "averaged"]),
+    ],
+    "averaged_after_both": [(D, []), ("averaged", [D, G])],
+    "steps_are_read_afterwards": [(D, []), (G, [])],
+    "losses_are_the_train_ops": [("run_" + D, [D]), ("run_" + G, [G])],
+    "weights_clipped_in_a_list": [(D, []), (G, [])],
+    "weights_clipped_in_a_group": [("clipped", [D]), (G, [])],
+}
 OPERATIONS = {
     "text_in_the_loss": {"text", "StringLength"},
     "resampled_by_contrib": {"resampled/Resampler"},
     "one_step_for_both": {D, G},
+    "averages_left_out_of_one_saver": {"save_1/SaveV2"},
 }
 ONLY_ON_1X = {"in_place_by_contrib", "resampled_by_contrib"}
 ONLY_ON_2X = {"updates_in_a_function"}
@@ -248,18 +278,24 @@ def test_a_rate_that_is_no_constant_is_named(exported, version):
 
 @every_version
 def test_what_is_grouped_around_a_train_op_is_what_is_run(exported, version):
-    grouped = exported(version).audit("grouped_updates")
-    assert [(t.name, t.runs) for t in grouped.train_ops] == [
-        ("both_discriminator", [D]),
-        ("both_generator", [G]),
-    ]
-    averaged = exported(version).audit("averaged_weights")
-    assert [(t.name, t.runs) for t in averaged.train_ops] == [
-        (D, []),
-        ("averaged", [G]),
-    ]
-    # Shadows of weights are averages, but not those of batch norm.
-    assert set(averaged.updates) == set(OF_D + OF_G)
+    for name, expected in RUNS.items():
+        audit = exported(version).audit(name)
+        found = [(t.name, t.runs) for t in audit.train_ops]
+        assert found == expected, name
+        # Shadows of weights are averages, but not those of batch norm.
+        assert set(audit.updates) == set(OF_D + OF_G), name
+
+
+@every_version
+def test_train_ops_are_the_same_without_collections(exported, version):
+    for name, expected in RUNS.items():
+        graph = graphs.read(str(exported(version).path(name)))
+        graph.collections = None
+        found = [(t.name, t.runs) for t in auditor.audit(graph).train_ops]
+        if name == "losses_are_the_train_ops":
+            # Only the collection tells them from a value that is read.
+            expected = [(D, []), (G, [])]
+        assert sorted(found) == sorted(expected), name
 
 
 @every_version

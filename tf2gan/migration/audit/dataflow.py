@@ -115,6 +115,10 @@ class Dataflow:
                 waiting += self.nodes[current].awaited()
         return found
 
+    def in_order(self) -> List[str]:
+        """Returns all names in an order in which the operations can run."""
+        return [name for component in self._components for name in component]
+
     def descendants(self, name: str) -> Set[str]:
         """Returns the names of an operation and of all that wait for it."""
         found, waiting = set(), [name]

@@ -67,8 +67,8 @@ KINDS: Dict[str, Kind] = {
     ),
     "average-not-saved": Kind(
         ERROR,
-        "The Saver leaves these moving averages out, so a restored model has their "
-        "initial values.",
+        "This Saver saves the layers but not their moving averages, so a model that "
+        "is restored from its checkpoints has their initial values.",
         "Save global variables, not only trainable ones.",
     ),
     "shared-global-step": Kind(
