@@ -311,9 +311,16 @@ def discriminator_after_generator():
     return Built(_one_after_the_other("generator", "discriminator"), None)
 
 
+def _scoped_with(use_resource):
+    scope = tf.get_variable_scope()
+    with tf.variable_scope(scope, use_resource=use_resource):
+        return scoped(gan())
+
+
 @graph
 def both_in_a_group():
-    train_d, train_g = scoped(gan())
+    """A resource is read once, for both steps; see also the same of references."""
+    train_d, train_g = _scoped_with(use_resource=True)
     both = tf.group(train_d, train_g, name="both")
     with tf.control_dependencies([both]):
         tf.identity(tf.get_variable("noise", [], trainable=False), "read")
@@ -322,7 +329,7 @@ def both_in_a_group():
 
 @graph
 def averaged_and_grouped():
-    train_d, train_g = scoped(gan())
+    train_d, train_g = _scoped_with(use_resource=True)
     averaged = tf.group(_averaged(train_g), name="averaged")
     both = tf.group(train_d, averaged, name="both")
     return Built([train_d, averaged, both], None)
@@ -384,8 +391,8 @@ def weights_clipped_in_a_group():
     return Built([clipped, train_g], None)
 
 
-def _clipped(train_op):
-    with tf.control_dependencies([train_op]):
+def _clipped(*first):
+    with tf.control_dependencies(first):
         return [
             tf.assign(weight, tf.clip_by_value(weight, -0.01, 0.01))
             for weight in tf.trainable_variables("discriminator")
@@ -528,6 +535,37 @@ def averages_left_out_of_one_saver():
     tf.train.Saver()
     tf.train.Saver(tf.trainable_variables("generator"))
     return Built(train_ops, tf.train.Saver())
+
+
+@only(IS_1X)
+def both_of_references_in_a_group():
+    train_ops = _scoped_with(use_resource=False)
+    return Built([*train_ops, tf.group(*train_ops, name="both")], None)
+
+
+@graph
+def clipped_in_one_group_with_the_step():
+    train_d, train_g = scoped(gan())
+    both = tf.group(train_d, *_clipped(), name="clipped")
+    return Built([both, train_g], None)
+
+
+@graph
+def gradients_before_both_steps():
+    """Simultaneous steps: all gradients are there before a weight moves."""
+    losses = gan()
+    optimizer = tf.train.GradientDescentOptimizer(0.1)
+    pairs = [
+        optimizer.compute_gradients(loss, tf.trainable_variables(network))
+        for loss, network in zip(losses, ("discriminator", "generator"))
+    ]
+    gradients = [gradient for some in pairs for gradient, _ in some]
+    with tf.control_dependencies(updates_of() + gradients):
+        train_ops = [
+            optimizer.apply_gradients(some, name="train_" + network)
+            for some, network in zip(pairs, ("discriminator", "generator"))
+        ]
+    return Built([*train_ops, tf.group(*train_ops, name="both")], None)
 
 
 @graph

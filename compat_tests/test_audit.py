@@ -39,6 +39,24 @@ IN_PLACE = {
 # The fused kernel takes both averages at one place, the other batch norm does not.
 IN_INFERENCE = OF_G + OF_D[1:]
 
+WEIGHTS_OF_D = tuple(
+    "discriminator/" + name
+    for name in (
+        "dense/bias",
+        "dense/kernel",
+        "dense_1/bias",
+        "dense_1/kernel",
+        "norm/beta",
+        "norm/gamma",
+    )
+)
+# The generator's gradient goes through them; through a bias it does not.
+READ_BY_G = (
+    "discriminator/dense/kernel",
+    "discriminator/dense_1/kernel",
+    "discriminator/norm/gamma",
+)
+
 # By graph what must be found: code, train op, variables. Nothing else may be.
 EXPECTED = {
     "scoped_updates": set(),
@@ -51,6 +69,14 @@ EXPECTED = {
     "discriminator_after_generator": set(),
     "both_in_a_group": set(),
     "averaged_and_grouped": set(),
+    "both_of_references_in_a_group": {("unordered-steps", "both", READ_BY_G)},
+    "gradients_before_both_steps": {
+        ("foreign-update", D, OF_G),
+        ("foreign-update", G, OF_D),
+    },
+    "clipped_in_one_group_with_the_step": {
+        ("weights-race", "clipped", WEIGHTS_OF_D)
+    },
     "averaged_after_both": set(),
     "steps_are_read_afterwards": set(),
     "losses_are_the_train_ops": set(),
@@ -119,7 +145,11 @@ OPERATIONS = {
     "one_step_for_both": {D, G},
     "averages_left_out_of_one_saver": {"save_1/SaveV2"},
 }
-ONLY_ON_1X = {"in_place_by_contrib", "resampled_by_contrib"}
+ONLY_ON_1X = {
+    "both_of_references_in_a_group",
+    "in_place_by_contrib",
+    "resampled_by_contrib",
+}
 ONLY_ON_2X = {"updates_in_a_function"}
 needs_gpu_kernels = {"text_in_the_loss", "optimizers"}
 
@@ -259,6 +289,15 @@ def test_optimizers_and_their_constants_are_those_given(exported, version):
         assert [o.name for o in of_kernel] == [name]
         assert dict(of_kernel[0].constants) == audit_graphs.OPTIMIZERS[name][1]
         assert set(train_op.variables) == {scope + "/weight", scope + "/table"}
+
+
+@every_version
+def test_what_a_train_op_assigns_besides_its_steps_is_listed(exported, version):
+    for name in ("weights_clipped_in_a_group", "averaged_weights"):
+        audit = exported(version).audit(name)
+        found = [o.name for t in audit.train_ops for o in t.optimizers]
+        clipped = ["Adam", "", "Adam"]
+        assert found == (clipped if "clipped" in name else ["Adam"] * 2)
 
 
 @every_version

@@ -3,7 +3,7 @@
 import itertools
 from typing import Dict, Iterator, List, Set
 
-from tf2gan.migration.audit import modes
+from tf2gan.migration.audit import collisions, modes
 from tf2gan.migration.audit.dataflow import exclusive
 from tf2gan.migration.audit.findings import Finding
 from tf2gan.migration.audit.model import UPDATE_OPS, by_scope, nearest
@@ -119,6 +119,8 @@ CHECKS = (
     updates_not_run,
     updates_in_place,
     races,
+    collisions.weights_changed_twice,
+    collisions.steps_unordered,
     foreign_updates,
     modes.training_false,
     modes.training_true,

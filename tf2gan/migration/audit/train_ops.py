@@ -66,7 +66,8 @@ class TrainOp:
     @property
     def variables(self) -> List[str]:
         """The names of the variables that it trains."""
-        return [v for optimizer in self.optimizers for v in optimizer.variables]
+        found = [v for o in self.optimizers for v in o.variables]
+        return list(dict.fromkeys(found))
 
 
 def find_train_ops(model: Model, names: Sequence[str] = ()) -> List[TrainOp]:
@@ -138,13 +139,12 @@ def _counts(model, write):
 
 def _optimizers(model, writes: Iterable[Write]) -> List[Optimizer]:
     applied = [w for w in writes if w.optimizer]
-    trained = {w.variable for w in applied}
     groups: Dict[Tuple, Dict[str, None]] = {}
     for write in applied:
         key = (write.optimizer, _constants(model, write))
         groups.setdefault(key, {}).setdefault(write.variable)
     for write in writes:
-        if write.variable in model.weights - trained:
+        if not write.optimizer and write.variable in model.weights:
             groups.setdefault(("", ()), {}).setdefault(write.variable)
     return [
         Optimizer(name, constants, tuple(variables))
