@@ -377,6 +377,42 @@ def losses_are_the_train_ops():
 
 
 @graph
+def trained_in_a_condition():
+    losses = gan()
+    train_d = train(losses.loss_d, "discriminator", updates_of("discriminator"))
+    optimizer = tf.train.GradientDescentOptimizer(0.1)
+    variables = tf.trainable_variables("generator")
+    with tf.control_dependencies(updates_of("generator")):
+        train_g = tf.cond(
+            tf.placeholder_with_default(True, [], name="turn"),
+            lambda: tf.group(
+                optimizer.minimize(losses.loss_g, var_list=variables)
+            ),
+            tf.no_op,
+        )
+    return Built([train_d, getattr(train_g, "op", train_g)], None)
+
+
+@only(IS_1X)
+def trained_in_a_loop():
+    """Some steps of the discriminator for one of the generator, in the graph."""
+    losses = gan()
+    train_g = train(losses.loss_g, "generator", updates_of("generator"))
+    optimizer = tf.train.GradientDescentOptimizer(0.1)
+    weight = tf.get_variable("discriminator/scale", [2])
+
+    def step(count):
+        loss = tf.reduce_sum(tf.square(weight))
+        train_d = optimizer.minimize(loss, var_list=[weight])
+        with tf.control_dependencies([train_d]):
+            return count + 1
+
+    with tf.control_dependencies(updates_of("discriminator")):
+        loop = tf.while_loop(lambda n: n < 3, step, [tf.constant(0)])
+    return Built([train_g, loop.op], None)
+
+
+@graph
 def weights_clipped_in_a_list():
     """A Python list of operations is no operation: it has no name to run."""
     train_d, train_g = scoped(gan())

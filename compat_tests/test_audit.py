@@ -80,6 +80,9 @@ EXPECTED = {
     "averaged_after_both": set(),
     "steps_are_read_afterwards": set(),
     "losses_are_the_train_ops": set(),
+    "trained_in_a_condition": set(),
+    # It trains another layer of the discriminator only.
+    "trained_in_a_loop": {("foreign-update", "while/Exit", OF_D)},
     "weights_clipped_in_a_list": set(),
     "weights_clipped_in_a_group": set(),
     "a_saver_for_each_network": set(),
@@ -149,6 +152,7 @@ ONLY_ON_1X = {
     "both_of_references_in_a_group",
     "in_place_by_contrib",
     "resampled_by_contrib",
+    "trained_in_a_loop",
 }
 ONLY_ON_2X = {"updates_in_a_function"}
 needs_gpu_kernels = {"text_in_the_loss", "optimizers"}

@@ -9,6 +9,7 @@ from tf2gan.migration.audit.order import run_order
 
 SWITCHES = {"Switch", "RefSwitch"}
 MERGES = {"Merge", "RefMerge"}
+EXITS = {"Exit", "RefExit"}
 # Whose outputs are their inputs, one by one.
 SAME = {
     "Identity",
@@ -48,6 +49,9 @@ class Dataflow:
         self._choices: Dict[str, FrozenSet[Choice]] = {}
         self._roots: Dict[Tensor, Tensor] = {}
         self._components = run_order(nodes)
+        self._in_loops = {
+            name for some in self._components if len(some) > 1 for name in some
+        }
         self._note_choices()
 
     def forwarded(self, tensor: Tensor) -> List[Tensor]:
@@ -104,6 +108,13 @@ class Dataflow:
     def runs(self, name: str) -> bool:
         """Tells whether an operation can run at all."""
         return not self._choices[name] & NEVER
+
+    def is_inside(self, name: str) -> bool:
+        """Tells whether an operation is part of a condition or a loop.
+
+        A session runs no such operation by its name.
+        """
+        return bool(self._choices[name]) or name in self._in_loops
 
     def ancestors(self, name: str) -> Set[str]:
         """Returns the names of an operation and of all that must run before."""

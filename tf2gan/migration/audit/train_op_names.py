@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Dict, FrozenSet, List, Sequence, Set
 
-from tf2gan.migration.audit.dataflow import MERGES, SAME
+from tf2gan.migration.audit.dataflow import EXITS, MERGES, SAME
 from tf2gan.migration.audit.model import TRAIN_OP, Model
 
 # TF1 names the kernels of an optimizer train_op/update_variable/ApplyAdam.
@@ -63,7 +63,16 @@ def train_op_names(model: Model, members: Sequence[str]) -> List[str]:
         if not own and member not in replaced:
             names[member] = None
     names.update(dict.fromkeys(g.name for g in groups if len(g.top) > 1))
-    return [*names, *_ends(model, names)]
+    found = [*names, *_ends(model, names)]
+    return _outside(model, found) or found
+
+
+def _outside(model, names):
+    """Leaves out what is inside of a condition or loop that another one runs."""
+    inside = [name for name in names if model.flow.is_inside(name)]
+    others = [name for name in names if name not in inside]
+    run = set().union(*map(model.flow.ancestors, others)) if inside else set()
+    return [name for name in names if name not in inside or name not in run]
 
 
 def _named_by_kernels(model):
@@ -98,7 +107,7 @@ def _runners(model, members) -> List[_Runner]:
         ]
         writes = _writes(model, ran)
         more = writes - _writes(model, set().union(*(run[m] for m in top)))
-        if len(top) > 1 or more or any(map(model.flow.choices, top)):
+        if len(top) > 1 or more or any(map(model.flow.is_inside, top)):
             found.append(_Runner(name, frozenset(inside), top, ran, writes))
     return found
 
@@ -120,15 +129,23 @@ def _is_run(model, name, after):
     `slim` runs. A variable that is read then, or what is computed then, is not.
     """
     node = model.flow.nodes[name]
-    if model.flow.choices(name):
-        return False  # nothing inside a condition can be run by name
+    if model.flow.is_inside(name):
+        return False
     if node.op == "NoOp" or name in model.variables.at:
         return True
     if model.flow.consumers[name] or model.variables.behind((name, 0)):
         return False
-    if node.op in SAME:
-        return not any(source in after for source, _ in node.inputs)
-    return node.op in MERGES or bool(node.ends)
+    if _is_outcome(node):
+        return True
+    return node.op in SAME and not any(
+        source in after and not _is_outcome(model.flow.nodes[source])
+        for source, _ in node.inputs
+    )
+
+
+def _is_outcome(node):
+    """Tells whether an operation gives what a condition, loop or function gave."""
+    return node.op in MERGES | EXITS or bool(node.ends)
 
 
 def _outermost(model, runners: Sequence[_Runner]) -> List[_Runner]:
