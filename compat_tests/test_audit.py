@@ -475,6 +475,21 @@ def test_without_collections_updates_that_are_never_run_are_still_found(
     }
 
 
+def test_without_a_train_op_a_saver_is_held_to_its_own_network():
+    """Nothing tells weights from other variables: here all beside an average count."""
+    new = tf.Graph()
+    with new.as_default():
+        audit_graphs.gan(audit_graphs.by_hand)
+        tf.train.Saver(tf.global_variables("generator"))
+        tf.train.Saver(tf.trainable_variables("discriminator"))
+    audit = auditor.audit(graphs.Graph("plain", new.as_graph_def()))
+    found = [f for f in audit.findings if f.code == "average-not-saved"]
+    assert [(f.operations, set(f.variables)) for f in found] == [
+        (("save_1/SaveV2",), set(OF_D))
+    ]
+    assert set(audit.saved) == set(OF_G)
+
+
 def test_a_frozen_graph_in_training_mode_is_found():
     new = tf.Graph()
     with new.as_default():

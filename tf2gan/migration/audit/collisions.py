@@ -1,7 +1,7 @@
 """The checks of weights that one run changes and that nothing orders."""
 
 import itertools
-from typing import Dict, Iterator, List, Set
+from typing import Dict, Iterator, List, Set, Tuple
 
 from tf2gan.migration.audit.dataflow import exclusive
 from tf2gan.migration.audit.findings import Finding
@@ -9,16 +9,19 @@ from tf2gan.migration.audit.model import SAVE_OPS
 from tf2gan.migration.audit.subject import Subject
 from tf2gan.migration.audit.variables import READ, Write
 
-# Pairs grow with the square; more writes of one weight are no GAN's.
-_MOST_COMPARED = 20
+# Each takes a walk or two through the graph, and a file may hold any number.
+MOST_COMPARED = 1000
 
 
 def weights_changed_twice(subject: Subject) -> Iterator[Finding]:
     """Finds weights with two changes in one run, as a step and a clip, unordered."""
+    left = MOST_COMPARED
     for train_op in subject.train_ops:
         found: List[Write] = []
         for writes in _writes(subject, train_op.operations).values():
-            for pair in itertools.combinations(writes[:_MOST_COMPARED], 2):
+            pairs = itertools.combinations(writes, 2)
+            for pair in itertools.islice(pairs, left):
+                left -= 1
                 if _collide(subject.model.flow, *pair):
                     found += pair
         if found:
@@ -32,26 +35,41 @@ def weights_changed_twice(subject: Subject) -> Iterator[Finding]:
 
 def steps_unordered(subject: Subject) -> Iterator[Finding]:
     """Finds train ops in one run of which one reads what the other changes."""
-    flow = subject.model.flow
-    readers = None
-    for train_op in subject.train_ops:
+    flow, left = subject.model.flow, MOST_COMPARED
+    grouped = [t for t in subject.train_ops if len(t.runs) > 1]
+    readers = _readers(subject.model) if grouped else {}
+    for train_op in grouped:
         run = {name: flow.ancestors(name) for name in train_op.runs}
         steps = [
             name
-            for name in train_op.runs
+            for name in run
             if not any(name in run[other] for other in run if other != name)
         ]
-        if len(steps) < 2:
-            continue
-        readers = readers or _readers(subject.model)
         weights: Dict[str, None] = {}
-        for one, other in itertools.permutations(steps[:_MOST_COMPARED], 2):
-            alone = run[other] - run[one]
-            weights.update(_read_at_random(subject, run[one], alone, readers))
+        for one, other in itertools.permutations(steps, 2):
+            meetings = _meetings(
+                _writes(subject, run[one] - run[other]),
+                run[other] - run[one],
+                readers,
+            )
+            for write, reading in itertools.islice(meetings, left):
+                left -= 1
+                name = write.node.name
+                if reading - flow.ancestors(name) - flow.descendants(name):
+                    weights[write.variable] = None
         if weights:
             yield Finding(
                 "unordered-steps", tuple(steps), tuple(weights), train_op.name
             )
+
+
+def _meetings(writes, operations, readers) -> Iterator[Tuple[Write, Set[str]]]:
+    """Yields writes, each with those of the operations that read its variable."""
+    for variable, of_variable in writes.items():
+        reading = readers.get(variable, set()) & operations
+        if reading:
+            for write in of_variable:
+                yield write, reading
 
 
 def _writes(subject, operations) -> Dict[str, List[Write]]:
@@ -92,19 +110,4 @@ def _readers(model) -> Dict[str, Set[str]]:
             if node.op == READ or source.op != READ:
                 for name in model.variables.behind(tensor) & model.weights:
                     found.setdefault(name, set()).add(node.name)
-    return found
-
-
-def _read_at_random(subject, writing, reading, readers) -> Dict[str, None]:
-    """Returns weights that `reading` may read before or after `writing` sets them."""
-    flow, found = subject.model.flow, {}
-    for variable, writes in _writes(subject, writing).items():
-        concerned = readers.get(variable, set()) & reading
-        for write in writes:
-            name = write.node.name
-            if name in reading or not concerned:
-                continue
-            ordered = flow.ancestors(name) | flow.descendants(name)
-            if concerned - ordered:
-                found[variable] = None
     return found
