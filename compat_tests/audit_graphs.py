@@ -288,6 +288,161 @@ def averaged_weights():
     return Built([train_d, train_g], None)
 
 
+def _one_after_the_other(*networks):
+    """Returns train ops, each of which runs the one before it."""
+    losses = gan()
+    named = {"discriminator": losses.loss_d, "generator": losses.loss_g}
+    train_ops = []
+    for network in networks:
+        with tf.control_dependencies(train_ops[-1:]):
+            train_ops.append(
+                train(named[network], network, updates_of(network))
+            )
+    return train_ops
+
+
+@graph
+def generator_after_discriminator():
+    return Built(_one_after_the_other("discriminator", "generator"), None)
+
+
+@graph
+def discriminator_after_generator():
+    return Built(_one_after_the_other("generator", "discriminator"), None)
+
+
+def _scoped_with(use_resource):
+    scope = tf.get_variable_scope()
+    with tf.variable_scope(scope, use_resource=use_resource):
+        return scoped(gan())
+
+
+@graph
+def both_in_a_group():
+    """A resource is read once, for both steps; see also the same of references."""
+    train_d, train_g = _scoped_with(use_resource=True)
+    both = tf.group(train_d, train_g, name="both")
+    with tf.control_dependencies([both]):
+        tf.identity(tf.get_variable("noise", [], trainable=False), "read")
+    return Built([train_d, train_g, both], None)
+
+
+@graph
+def averaged_and_grouped():
+    train_d, train_g = _scoped_with(use_resource=True)
+    averaged = tf.group(_averaged(train_g), name="averaged")
+    both = tf.group(train_d, averaged, name="both")
+    return Built([train_d, averaged, both], None)
+
+
+@graph
+def averaged_after_both():
+    train_d, train_g = _one_after_the_other("discriminator", "generator")
+    averaged = tf.group(_averaged(train_g), name="averaged")
+    return Built([train_d, averaged], None)
+
+
+def _averaged(train_op):
+    average = tf.train.ExponentialMovingAverage(MOMENTUM)
+    with tf.control_dependencies([train_op]):
+        return average.apply(tf.trainable_variables("generator"))
+
+
+@graph
+def steps_are_read_afterwards():
+    losses = gan()
+    train_ops = []
+    for loss, network in zip(losses, ("discriminator", "generator")):
+        with tf.variable_scope(network):
+            step = tf.get_variable("step", [], tf.int32, trainable=False)
+        train_op = train(loss, network, updates_of(network), step)
+        with tf.control_dependencies([train_op]):
+            read = tf.identity(step, "read_" + network)
+            tf.summary.scalar("step_of_" + network, read)
+        train_ops.append(train_op.op if hasattr(train_op, "op") else train_op)
+    return Built(train_ops, None)
+
+
+@graph
+def losses_are_the_train_ops():
+    """As `slim.learning.create_train_op` makes them, and TFGAN with it."""
+    losses = gan()
+    train_ops = []
+    for loss, train_op in zip(losses, scoped(losses)):
+        with tf.control_dependencies([train_op]):
+            value = tf.identity(loss, "run_" + train_op.name)
+        tf.add_to_collection("train_op", value)
+        train_ops.append(value.op)
+    return Built(train_ops, None)
+
+
+@graph
+def trained_in_a_condition():
+    losses = gan()
+    train_d = train(losses.loss_d, "discriminator", updates_of("discriminator"))
+    optimizer = tf.train.GradientDescentOptimizer(0.1)
+    variables = tf.trainable_variables("generator")
+    with tf.control_dependencies(updates_of("generator")):
+        train_g = tf.cond(
+            tf.placeholder_with_default(True, [], name="turn"),
+            lambda: tf.group(
+                optimizer.minimize(losses.loss_g, var_list=variables)
+            ),
+            tf.no_op,
+        )
+    return Built([train_d, getattr(train_g, "op", train_g)], None)
+
+
+@only(IS_1X)
+def trained_in_a_loop():
+    """Some steps of the discriminator for one of the generator, in the graph."""
+    losses = gan()
+    train_g = train(losses.loss_g, "generator", updates_of("generator"))
+    optimizer = tf.train.GradientDescentOptimizer(0.1)
+    weight = tf.get_variable("discriminator/scale", [2])
+
+    def step(count):
+        loss = tf.reduce_sum(tf.square(weight))
+        train_d = optimizer.minimize(loss, var_list=[weight])
+        with tf.control_dependencies([train_d]):
+            return count + 1
+
+    with tf.control_dependencies(updates_of("discriminator")):
+        loop = tf.while_loop(lambda n: n < 3, step, [tf.constant(0)])
+    return Built([train_g, loop.op], None)
+
+
+@graph
+def weights_clipped_in_a_list():
+    """A Python list of operations is no operation: it has no name to run."""
+    train_d, train_g = scoped(gan())
+    _clipped(train_d)
+    return Built([train_d, train_g], None)
+
+
+@graph
+def weights_clipped_in_a_group():
+    train_d, train_g = scoped(gan())
+    clipped = tf.group(*_clipped(train_d), name="clipped")
+    return Built([clipped, train_g], None)
+
+
+def _clipped(*first):
+    with tf.control_dependencies(first):
+        return [
+            tf.assign(weight, tf.clip_by_value(weight, -0.01, 0.01))
+            for weight in tf.trainable_variables("discriminator")
+        ]
+
+
+@graph
+def a_saver_for_each_network():
+    train_ops = scoped(gan())
+    for network in ("generator", "discriminator"):
+        tf.train.Saver(tf.global_variables(network))
+    return Built(train_ops, tf.train.Saver(sharded=True))
+
+
 @graph
 def loss_in_a_loop():
     def loop(loss):
@@ -408,6 +563,45 @@ def averages_not_saved_in_the_old_format():
         tf.trainable_variables(), write_version=tf.train.SaverDef.V1
     )
     return Built(train_ops, saver)
+
+
+@graph
+def averages_left_out_of_one_saver():
+    train_ops = scoped(gan())
+    tf.train.Saver()
+    tf.train.Saver(tf.trainable_variables("generator"))
+    return Built(train_ops, tf.train.Saver())
+
+
+@only(IS_1X)
+def both_of_references_in_a_group():
+    train_ops = _scoped_with(use_resource=False)
+    return Built([*train_ops, tf.group(*train_ops, name="both")], None)
+
+
+@graph
+def clipped_in_one_group_with_the_step():
+    train_d, train_g = scoped(gan())
+    both = tf.group(train_d, *_clipped(), name="clipped")
+    return Built([both, train_g], None)
+
+
+@graph
+def gradients_before_both_steps():
+    """Simultaneous steps: all gradients are there before a weight moves."""
+    losses = gan()
+    optimizer = tf.train.GradientDescentOptimizer(0.1)
+    pairs = [
+        optimizer.compute_gradients(loss, tf.trainable_variables(network))
+        for loss, network in zip(losses, ("discriminator", "generator"))
+    ]
+    gradients = [gradient for some in pairs for gradient, _ in some]
+    with tf.control_dependencies(updates_of() + gradients):
+        train_ops = [
+            optimizer.apply_gradients(some, name="train_" + network)
+            for some, network in zip(pairs, ("discriminator", "generator"))
+        ]
+    return Built([*train_ops, tf.group(*train_ops, name="both")], None)
 
 
 @graph

@@ -39,6 +39,24 @@ IN_PLACE = {
 # The fused kernel takes both averages at one place, the other batch norm does not.
 IN_INFERENCE = OF_G + OF_D[1:]
 
+WEIGHTS_OF_D = tuple(
+    "discriminator/" + name
+    for name in (
+        "dense/bias",
+        "dense/kernel",
+        "dense_1/bias",
+        "dense_1/kernel",
+        "norm/beta",
+        "norm/gamma",
+    )
+)
+# The generator's gradient goes through them; through a bias it does not.
+READ_BY_G = (
+    "discriminator/dense/kernel",
+    "discriminator/dense_1/kernel",
+    "discriminator/norm/gamma",
+)
+
 # By graph what must be found: code, train op, variables. Nothing else may be.
 EXPECTED = {
     "scoped_updates": set(),
@@ -47,6 +65,27 @@ EXPECTED = {
     "updates_in_branches": set(),
     "grouped_updates": set(),
     "averaged_weights": set(),
+    "generator_after_discriminator": set(),
+    "discriminator_after_generator": set(),
+    "both_in_a_group": set(),
+    "averaged_and_grouped": set(),
+    "both_of_references_in_a_group": {("unordered-steps", "both", READ_BY_G)},
+    "gradients_before_both_steps": {
+        ("foreign-update", D, OF_G),
+        ("foreign-update", G, OF_D),
+    },
+    "clipped_in_one_group_with_the_step": {
+        ("weights-race", "clipped", WEIGHTS_OF_D)
+    },
+    "averaged_after_both": set(),
+    "steps_are_read_afterwards": set(),
+    "losses_are_the_train_ops": set(),
+    "trained_in_a_condition": set(),
+    # It trains another layer of the discriminator only.
+    "trained_in_a_loop": {("foreign-update", "while/Exit", OF_D)},
+    "weights_clipped_in_a_list": set(),
+    "weights_clipped_in_a_group": set(),
+    "a_saver_for_each_network": set(),
     "loss_in_a_loop": set(),
     "saved_in_the_old_format": set(),
     "rates_that_are_no_constants": set(),
@@ -78,18 +117,43 @@ EXPECTED = {
     "averages_not_saved_in_the_old_format": {
         ("average-not-saved", None, OF_D + OF_G)
     },
+    "averages_left_out_of_one_saver": {("average-not-saved", None, OF_G)},
     "one_step_for_both": {("shared-global-step", None, ("global_step",))},
     "text_in_the_loss": {("no-gpu-kernel", None, ())},
     "resampled_by_contrib": {("contrib-op", None, ())},
     # Two optimizers have no kernel for rows of a table.
     "optimizers": {("no-gpu-kernel", None, ())},
 }
+# Train ops, each with those that it runs.
+RUNS = {
+    "grouped_updates": [("both_discriminator", [D]), ("both_generator", [G])],
+    "averaged_weights": [(D, []), ("averaged", [G])],
+    "generator_after_discriminator": [(D, []), (G, [D])],
+    "discriminator_after_generator": [(G, []), (D, [G])],
+    "both_in_a_group": [(D, []), (G, []), ("both", [D, G])],
+    "averaged_and_grouped": [
+        (D, []),
+        ("averaged", [G]),
+        ("both", [D, G, "averaged"]),
+    ],
+    "averaged_after_both": [(D, []), ("averaged", [D, G])],
+    "steps_are_read_afterwards": [(D, []), (G, [])],
+    "losses_are_the_train_ops": [("run_" + D, [D]), ("run_" + G, [G])],
+    "weights_clipped_in_a_list": [(D, []), (G, [])],
+    "weights_clipped_in_a_group": [("clipped", [D]), (G, [])],
+}
 OPERATIONS = {
     "text_in_the_loss": {"text", "StringLength"},
     "resampled_by_contrib": {"resampled/Resampler"},
     "one_step_for_both": {D, G},
+    "averages_left_out_of_one_saver": {"save_1/SaveV2"},
 }
-ONLY_ON_1X = {"in_place_by_contrib", "resampled_by_contrib"}
+ONLY_ON_1X = {
+    "both_of_references_in_a_group",
+    "in_place_by_contrib",
+    "resampled_by_contrib",
+    "trained_in_a_loop",
+}
 ONLY_ON_2X = {"updates_in_a_function"}
 needs_gpu_kernels = {"text_in_the_loss", "optimizers"}
 
@@ -232,6 +296,15 @@ def test_optimizers_and_their_constants_are_those_given(exported, version):
 
 
 @every_version
+def test_what_a_train_op_assigns_besides_its_steps_is_listed(exported, version):
+    for name in ("weights_clipped_in_a_group", "averaged_weights"):
+        audit = exported(version).audit(name)
+        found = [o.name for t in audit.train_ops for o in t.optimizers]
+        clipped = ["Adam", "", "Adam"]
+        assert found == (clipped if "clipped" in name else ["Adam"] * 2)
+
+
+@every_version
 def test_a_rate_that_is_no_constant_is_named(exported, version):
     audit = exported(version).audit("rates_that_are_no_constants")
     rates = {
@@ -248,18 +321,24 @@ def test_a_rate_that_is_no_constant_is_named(exported, version):
 
 @every_version
 def test_what_is_grouped_around_a_train_op_is_what_is_run(exported, version):
-    grouped = exported(version).audit("grouped_updates")
-    assert [(t.name, t.runs) for t in grouped.train_ops] == [
-        ("both_discriminator", [D]),
-        ("both_generator", [G]),
-    ]
-    averaged = exported(version).audit("averaged_weights")
-    assert [(t.name, t.runs) for t in averaged.train_ops] == [
-        (D, []),
-        ("averaged", [G]),
-    ]
-    # Shadows of weights are averages, but not those of batch norm.
-    assert set(averaged.updates) == set(OF_D + OF_G)
+    for name, expected in RUNS.items():
+        audit = exported(version).audit(name)
+        found = [(t.name, t.runs) for t in audit.train_ops]
+        assert found == expected, name
+        # Shadows of weights are averages, but not those of batch norm.
+        assert set(audit.updates) == set(OF_D + OF_G), name
+
+
+@every_version
+def test_train_ops_are_the_same_without_collections(exported, version):
+    for name, expected in RUNS.items():
+        graph = graphs.read(str(exported(version).path(name)))
+        graph.collections = None
+        found = [(t.name, t.runs) for t in auditor.audit(graph).train_ops]
+        if name == "losses_are_the_train_ops":
+            # Only the collection tells them from a value that is read.
+            expected = [(D, []), (G, [])]
+        assert sorted(found) == sorted(expected), name
 
 
 @every_version
@@ -394,6 +473,21 @@ def test_without_collections_updates_that_are_never_run_are_still_found(
     assert _found(auditor.audit(graph)) == {
         ("update-not-run", None, tuple(sorted(OF_D + OF_G)))
     }
+
+
+def test_without_a_train_op_a_saver_is_held_to_its_own_network():
+    """Nothing tells weights from other variables: here all beside an average count."""
+    new = tf.Graph()
+    with new.as_default():
+        audit_graphs.gan(audit_graphs.by_hand)
+        tf.train.Saver(tf.global_variables("generator"))
+        tf.train.Saver(tf.trainable_variables("discriminator"))
+    audit = auditor.audit(graphs.Graph("plain", new.as_graph_def()))
+    found = [f for f in audit.findings if f.code == "average-not-saved"]
+    assert [(f.operations, set(f.variables)) for f in found] == [
+        (("save_1/SaveV2",), set(OF_D))
+    ]
+    assert set(audit.saved) == set(OF_G)
 
 
 def test_a_frozen_graph_in_training_mode_is_found():

@@ -22,7 +22,13 @@ import tiny_gan
 from tf2gan import training
 from tf2gan.common import specs
 from tf2gan.common.errors import UserError
-from tf2gan.migration import lockstep, traces
+from tf2gan.migration import (
+    lockstep,
+    report_html,
+    report_json,
+    report_text,
+    traces,
+)
 from tf2gan.migration.replay import replay
 
 on_tf115 = [
@@ -280,6 +286,95 @@ def test_without_resync_a_fault_goes_on_and_with_it_each_step_is_judged(tiny):
         assert (report.first.kind, report.first.iteration) == ("weight", 1)
     assert free.largest["loss"].relative > 1e-9
     assert forced.largest["loss"].relative < 1e-12
+
+
+def _steps(*iterations):
+    return [(i, phase) for i in iterations for phase in ("d", "g")]
+
+
+@pytest.mark.parametrize("resync", [False, True])
+def test_steps_without_recorded_variables_are_compared_by_their_losses(
+    tiny, resync
+):
+    """The tiny trace has variables after each second step."""
+    report = replay(
+        tiny, tiny_gan.TinyTwin(), resync=resync, **tiny_gan.MAPPING
+    )
+    assert report.first is None
+    assert report.wholly == _steps(1, 3) and report.by_losses == _steps(2, 4)
+    assert report.without_causes == []
+    compared = {
+        kind: {d.iteration for d in history}
+        for (kind, _), history in report.history.items()
+    }
+    assert compared["loss"] == compared["feed"] == {1, 2, 3, 4}
+    assert compared["weight"] == compared["gradient"] == {1, 3}
+
+
+class FaultBetween(tiny_gan.TinyTwin):
+    """Leaves a weight changed after its second step, which was not recorded."""
+
+    count = 0
+
+    def discriminator_step(self, images, latent):
+        loss = super().discriminator_step(images, latent)
+        self.count += 1
+        if self.count == 2:
+            self.values["D"] = self.values["D"] + 1e-3
+        return loss
+
+
+def test_a_fault_between_recorded_states_has_no_cause_and_the_report_says_why(
+    tiny, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr(
+        lockstep.causes,
+        "find",
+        lambda e: asked.append((e.iteration, e.phase)) or [],
+    )
+    free = replay(tiny, FaultBetween(), **tiny_gan.MAPPING)
+    assert (free.first.kind, free.first.iteration) == ("loss", 2)
+    assert free.first.phase == "g" and free.without_causes == [(2, "g")]
+    # The states before the first two iterations' first steps are known.
+    first = ["discriminator_step", "generator_step"]
+    assert asked == [(1, first[0]), (1, first[1]), (2, first[0])]
+    asked.clear()
+    forced = replay(tiny, FaultBetween(), resync=True, **tiny_gan.MAPPING)
+    assert forced.without_causes == [(2, "g"), (3, "d")]
+    # The state after the third iteration was recorded and loaded.
+    late = [d for d in forced.at(3, "g") + forced.at(4, "d") if not d.allowed]
+    assert late == []
+    assert asked[3:] == [(3, first[1]), (4, first[0])]
+
+
+def test_every_form_of_the_report_says_what_was_compared_in_part(tiny):
+    report = replay(tiny, FaultBetween(), **tiny_gan.MAPPING)
+    text, page = report_text.text(report), report_html.to_html(report)
+    for said in (
+        "compared wholly: iterations 1, 3 of d; iterations 1, 3 of g",
+        "losses only, as no variables were recorded after them: iterations 2, 4",
+        "no cause can be told of iteration 2 of g: the variables before were not",
+        "every=1",
+    ):
+        assert said in " ".join(text.split()), said
+        assert said in page, said
+    read = json.loads(report_json.to_json(report))
+    assert read["compared_wholly"] == [list(s) for s in _steps(1, 3)]
+    assert read["compared_by_losses"] == [list(s) for s in _steps(2, 4)]
+    assert read["without_causes"] == [[2, "g"]]
+
+
+@pytest.mark.parametrize("resync", [False, True])
+def test_causes_are_named_at_the_recorded_states(recorded, monkeypatch, resync):
+    folder, _ = recorded(tf.__version__, "--in_order", "--every=2")
+    entry = FAULTS["adam-epsilon"]
+    faulty = entry.apply(monkeypatch, SPEC, "source", "float64")
+    report = replay(folder, faulty, resync=resync)
+    assert [(c.hazard, c.iteration) for c in report.causes] == [
+        ("adam-epsilon", 1)
+    ]
+    assert len(report.by_losses) == 2
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import warnings
 
 import helpers
 import numpy as np
@@ -16,7 +17,7 @@ from tf1gan import trace
 
 SOURCE = helpers.ROOT / "tf1gan" / "trace.py"
 # Modules of the standard library that Python 2.7 and 3.5 have too.
-STANDARD = {"errno", "io", "json", "os", "sys", "threading"}
+STANDARD = {"errno", "io", "json", "os", "sys", "threading", "warnings"}
 # What Python 2.7 cannot parse, by the syntax trees of Python 3.
 NEWER_SYNTAX = (
     ast.AnnAssign,
@@ -244,6 +245,72 @@ def test_two_train_ops_in_one_call_are_refused(gan, tmp_path):
     gan.record(tmp_path / "t")
     with pytest.raises(ValueError, match="one session.run trains d and g"):
         gan.session.run([gan.d_train, gan.g_train], gan.feed(0))
+
+
+@pytest.fixture
+def lists(tiny):
+    """Records phases that are lists: train op, its step count, one for all."""
+    with tiny.graph.as_default():
+        own = tf.assign_add(tiny.updates, 10.0)
+        shared = tf.assign_add(tiny.updates, 100.0)
+        with tf.control_dependencies([tiny.d_train]):
+            after = tf.assign_add(tiny.updates, 1000.0)
+    tiny.session.run(tiny.initializer)
+
+    def record(folder, d_train):
+        phases = [
+            trace.Phase("d", d_train, tiny.d_loss),
+            trace.Phase("g", [tiny.g_train, shared], tiny.g_loss),
+        ]
+        return trace.record(tiny.session, str(folder), phases)
+
+    record.own, record.shared, record.after = own, shared, after
+    yield record
+    vars(tiny.session).pop("run", None)
+
+
+def test_a_step_is_a_call_that_runs_all_of_its_phase(tiny, lists, tmp_path):
+    recorder = lists(tmp_path / "t", [tiny.d_train, lists.own])
+    run, feed = tiny.session.run, tiny.feed(0)
+    run([tiny.d_train, lists.own], feed)
+    said = r"a part of d, without \w+:"
+    with pytest.warns(UserWarning, match=said) as found:
+        for _ in range(3):
+            run(tiny.d_train, feed)
+    assert len(found) == 1 and found[0].filename == __file__
+    assert recorder.calls == 1
+    run([lists.own, tiny.d_train], feed)
+    first, second = calls(tmp_path / "t")
+    # Each train op adds 1 and `own` 10: 3 calls without it lie between the two.
+    assert (first["variable/updates"], second["variable/updates"]) == (11, 25)
+    assert second["changed/updates"] == 14
+    assert "changed/discriminator/w" in second
+
+
+def test_what_a_fetch_runs_by_itself_counts_as_run(tiny, lists, tmp_path):
+    recorder = lists(tmp_path / "t", [tiny.d_train, lists.after])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tiny.session.run(lists.after, tiny.feed(0))
+    assert recorder.calls == 1
+
+
+def test_phases_may_share_an_operation_but_not_a_call(tiny, lists, tmp_path):
+    recorder = lists(tmp_path / "t", [tiny.d_train, lists.shared])
+    run, feed = tiny.session.run, tiny.feed(0)
+    run([tiny.d_train, lists.shared], feed)
+    run([tiny.g_train, lists.shared], feed)
+    assert [int(call["phase"]) for call in calls(tmp_path / "t")] == [0, 1]
+    assert recorder.calls == 2
+    with pytest.raises(ValueError, match="one session.run trains d and g"):
+        run([tiny.d_train, lists.shared, tiny.g_train], feed)
+
+
+def test_a_part_of_another_phase_in_a_step_is_refused(tiny, lists, tmp_path):
+    lists(tmp_path / "t", [tiny.d_train, lists.own])
+    with pytest.raises(ValueError, match="one session.run trains g and d"):
+        fetches = [tiny.g_train, lists.shared, tiny.d_train]
+        tiny.session.run(fetches, tiny.feed(0))
 
 
 def test_an_existing_folder_is_refused_and_left_alone(gan, tmp_path):

@@ -42,6 +42,7 @@ import json
 import os
 import sys
 import threading
+import warnings
 
 import numpy as np
 import tensorflow as tf
@@ -86,7 +87,10 @@ class Phase(object):  # noqa: UP004 (Python 2)
     Attributes:
       name: by which the replay knows it, such as "discriminator_step".
       train: what the script fetches in order to train: an operation, a tensor, or a
-        list of them.
+        list of them. A call is a step if it runs all of the list. One that runs a
+        part of it is none: it is not recorded, but warned of, and what it changes
+        is recorded before the next step like what any other call changes. Operations
+        that the script runs in turn are phases of their own.
       loss: tensor. It is fetched in the same call, so it is that of the batch. (The
         loss of a Wasserstein GAN does not decide its own gradient: with TF1's old
         variables it may then be computed before or after the update.)
@@ -143,6 +147,9 @@ class Recorder(object):  # noqa: UP004 (Python 2)
         self._count = 0
         self._state = None  # after the last recorded call, if it is known
         self._disturbed = False  # whether other calls came after it
+        self._partly = (
+            set()
+        )  # phases of which a part was run, and was warned of
         self._thread = None
         self._run = session.run
         session.run = self.run
@@ -174,17 +181,41 @@ class Recorder(object):  # noqa: UP004 (Python 2)
     def _phase_of(self, fetches):
         if self._count >= self._calls:
             return None
-        graph = self._session.graph
-        fetched = set(_operations(graph, fetches))
-        found = [p for p in self._phases if p.train & fetched]
-        if len(found) > 1:
+        fetched = set(_operations(self._session.graph, fetches))
+        begun = [p for p in self._phases if p.train & fetched]
+        if not begun:
+            return None
+        # What is fetched may run the rest, as an average that waits for a train op.
+        run = fetched
+        if not all(p.train <= fetched for p in begun):
+            run = _ancestors(fetched)
+        found = [p for p in begun if p.train <= run]
+        whole = set().union(*[p.train for p in found])
+        # An operation of several phases, such as a step count, belongs to each.
+        partly = [p for p in begun if p.train & fetched - whole]
+        if len(found) + len(partly) > 1 and found:
             raise ValueError(
                 "one session.run trains {}: TensorFlow leaves their order open, so "
                 "nothing can be compared; run one after the other".format(
-                    " and ".join(p.name for p in found)
+                    " and ".join(p.name for p in found + partly)
                 )
             )
+        for phase in partly:
+            self._warn_of_part(phase, run)
         return found[0] if found else None
+
+    def _warn_of_part(self, phase, run):
+        if phase.name not in self._partly:
+            self._partly.add(phase.name)
+            lacking = sorted(o.name for o in phase.train - run)
+            warnings.warn(
+                "a session.run trains a part of {}, without {}: it is recorded as "
+                "no step, but what it changes is, before the next one; operations "
+                "that are run in turn should be phases of their own".format(
+                    phase.name, ", ".join(lacking)
+                ),
+                stacklevel=4,
+            )
 
     def _before_other_run(self):
         """Notes the variables' values, in case the call changes them."""

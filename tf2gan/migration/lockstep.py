@@ -152,6 +152,7 @@ def take_into(
     evidence: Evidence,
     resync: bool,
     labelled: Callable[[Any], Any] = lambda entry: entry,
+    explain: bool = True,
 ) -> None:
     """Adds a phase's comparisons; looks for causes where they mean something.
 
@@ -164,10 +165,14 @@ def take_into(
       resync: whether the candidate had the reference's state before it.
       labelled: gives a `Difference`, `Cause` or `AverageVerdict` the names by which
         the report is to call things.
+      explain: whether to look for causes and verdicts; they take the states before
+        the phase.
     """
     before = report.first
     for difference in evidence.differences:
         report.add(labelled(difference))
+    if not explain:
+        return
     if resync or not before:
         report.add_causes(list(map(labelled, causes.find(evidence))))
     unordered = any(d.unordered for d in evidence.differences)

@@ -9,6 +9,11 @@ in one `session.run`) recorded one of three results. Where a recorded average is
 the tolerance, that of another order than the candidate's, this is no difference: the
 report has it as the unordered update that it is, and the candidate goes on with the
 recorded value.
+
+A recording may have variables after chosen steps only. Between these the candidate runs
+freely, and of a step without them feeds and losses are compared. A cause is looked for
+where the variables before a step are known: at the beginning, and after a step with
+variables.
 """
 
 import dataclasses
@@ -51,8 +56,8 @@ def replay(
       variables: {recorded name: name in the implementation, or None for one that it
         does not have}; a layer's name stands for its variables, a variable's for its
         slots. Names that are not in it, and all if None, are the same on both sides.
-      resync: whether to load the recorded variables before each call, so that each
-        step's own fault shows and not only the first.
+      resync: whether to load the recorded variables after each call that has them, so
+        that each step's own fault shows and not only the first.
       stop: whether to end at the first difference.
 
     Returns:
@@ -67,14 +72,26 @@ def replay(
     report = Report(tolerance=tolerance, warnings=trace.warnings())
     for call in trace.calls():
         evidence = comparison.call(call)
-        report.iterations = max(report.iterations, evidence.iteration)
-        labels = _Labels(side, call.phase)
-        lockstep.take_into(report, evidence, resync, labels.on)
+        _take_into(report, call, evidence, resync, side)
         if stop and report.first:
             break
         if resync:
             side.load(call.variables)
     return report
+
+
+def _take_into(report, call, evidence, resync, side):
+    """Adds a call's comparisons, and says how much was compared."""
+    step = (evidence.iteration, call.phase)
+    report.iterations = max(report.iterations, evidence.iteration)
+    (report.wholly if call.variables else report.by_losses).append(step)
+    is_known = bool(evidence.reference.before)
+    is_first = not report.first
+    labels = _Labels(side, call.phase)
+    lockstep.take_into(report, evidence, resync, labels.on, is_known)
+    differs = not all(d.allowed for d in evidence.differences)
+    if differs and not is_known and (resync or is_first):
+        report.without_causes.append(step)
 
 
 class _Implementation:
@@ -182,7 +199,7 @@ class _Comparison:
         self._tolerance, self._side = tolerance, side
         self._calls = {}
         self._noisy = set()
-        self._recorded = side.own(initial)
+        self._recorded = side.own(initial)  # empty where nothing is
         self._previous = None
         side.load(initial)
 
@@ -210,11 +227,12 @@ class _Comparison:
 
     def _reference(self, call, fed):
         """Returns what was recorded; no variables where they were left out."""
-        before = dict(self._recorded, **self._side.own(call.changed))
-        after = self._side.own(call.variables)
-        self._recorded = after
+        before = self._recorded
+        if before:
+            before = dict(before, **self._side.own(call.changed))
+        after = self._recorded = self._side.own(call.variables)
         return Side(
-            before=before if after else {},
+            before=before,
             after=after,
             loss=call.loss,
             feed=fed,

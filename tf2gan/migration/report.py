@@ -24,6 +24,9 @@ KINDS = (
     "sample",
 )
 
+# Iteration, from 1, and phase.
+Step = Tuple[int, str]
+
 
 @dataclasses.dataclass(frozen=True)
 class Tolerance:
@@ -151,6 +154,11 @@ class Report:
       tolerance: that of the comparison.
       settings: what was compared, by name, to be shown with the report.
       warnings: what the comparison cannot show, a sentence each.
+      wholly: of a replay, iteration and phase of the steps with recorded variables.
+      by_losses: of a replay, those of steps without: only feeds and losses were
+        compared.
+      without_causes: those of steps that differ and show no cause, as the variables
+        before them were not recorded.
     """
 
     first: Optional[Difference] = None
@@ -165,6 +173,9 @@ class Report:
     tolerance: Tolerance = Tolerance()
     settings: Dict[str, str] = dataclasses.field(default_factory=dict)
     warnings: List[str] = dataclasses.field(default_factory=list)
+    wholly: List[Step] = dataclasses.field(default_factory=list)
+    by_losses: List[Step] = dataclasses.field(default_factory=list)
+    without_causes: List[Step] = dataclasses.field(default_factory=list)
 
     def add(self, difference: Difference) -> None:
         """Takes a comparison into account."""

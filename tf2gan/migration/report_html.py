@@ -7,10 +7,12 @@ from tf2gan.migration import dataflow, plot_svg
 from tf2gan.migration.hazards import HAZARDS
 from tf2gan.migration.report import KINDS, Report, Tensor
 from tf2gan.migration.report_text import (
+    coverage,
     grouped_averages,
     number,
     unordered,
     verdict,
+    without_causes,
     worst_first,
 )
 
@@ -130,6 +132,8 @@ def _top(report) -> Iterator[str]:
     )
     if report.first and report.unordered():
         yield f"<p>{escape(unordered(report))}</p>"
+    for sentence in coverage(report):
+        yield f"<p>{escape(sentence)}</p>"
     for warning in report.warnings:
         yield f"<p><b>warning:</b> {escape(warning)}</p>"
 
@@ -140,6 +144,8 @@ def _causes(report) -> Iterator[str]:
     yield "<h2>Likely causes</h2>"
     if not report.causes:
         yield '<p class="soft">None of the catalogue was recognised.</p>'
+    if report.without_causes:
+        yield f"<p>{escape(without_causes(report))}</p>"
     for cause in report.causes:
         hazard = HAZARDS[cause.hazard]
         rows = {

@@ -24,6 +24,9 @@ def to_json(report: Report) -> str:
     largest differences, the tolerance it would need and its history as rows of
     iteration, phase, absolute and relative difference. Where a difference is not
     finite, since one side lacks the tensor or has another shape or NaN, it is null.
+    Of a replay `compared_wholly` and `compared_by_losses` are the steps, as iteration
+    and phase, with and without recorded variables, and `without_causes` those that
+    differ and whose variables before were not recorded.
     """
     return json.dumps(as_dictionary(report), indent=1, allow_nan=False)
 
@@ -37,6 +40,9 @@ def as_dictionary(report: Report) -> Dict[str, Any]:
         "warnings": list(report.warnings),
         "tolerance": dataclasses.asdict(report.tolerance),
         "iterations": report.iterations,
+        "compared_wholly": report.wholly,
+        "compared_by_losses": report.by_losses,
+        "without_causes": report.without_causes,
         "alike": report.first is None,
         "first": _difference(report.first),
         "unordered": [_difference(d) for d in report.unordered()],

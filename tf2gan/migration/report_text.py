@@ -1,15 +1,22 @@
 """Writes a comparison's report for the terminal, within 100 columns."""
 
 import textwrap
-from typing import Iterator, List, Sequence, Tuple
+from typing import Dict, Iterator, List, Sequence, Tuple
 
 from tf2gan.migration import dataflow
 from tf2gan.migration.hazards import HAZARDS
-from tf2gan.migration.report import KINDS, AverageVerdict, Report, Tensor
+from tf2gan.migration.report import (
+    KINDS,
+    AverageVerdict,
+    Report,
+    Step,
+    Tensor,
+)
 
 WIDTH = 100
 # Of the tensors that need the largest tolerance.
 ROWS = 8
+MOST_LISTED = 8
 _MARKS = {
     dataflow.OK: "ok",
     dataflow.DIFFERENT: "DIFFERENT",
@@ -50,6 +57,46 @@ def unordered(report: Report) -> str:
         f"{_count(count, 'value')} of moving averages match TF1's unordered "
         "update, in another order than the candidate's"
     )
+
+
+def coverage(report: Report) -> List[str]:
+    """Returns which steps of a replay were compared in part; none if all wholly."""
+    if not report.by_losses:
+        return []
+    return [
+        f"compared wholly: {_steps(report.wholly)}",
+        "compared by feeds and losses only, as no variables were recorded after "
+        f"them: {_steps(report.by_losses)}",
+    ]
+
+
+def without_causes(report: Report) -> str:
+    """Returns where, and why, no cause can be told; empty if there is no such step."""
+    if not report.without_causes:
+        return ""
+    return (
+        f"no cause can be told of {_steps(report.without_causes)}: the variables "
+        "before were not recorded, so the fault may be in an earlier step, and a "
+        "moving average may differ by the order of TF1's updates alone; record with "
+        "every=1"
+    )
+
+
+def _steps(steps: Sequence[Step]) -> str:
+    """Returns as "iterations 1, 3 of d; iteration 2 of g"."""
+    phases: Dict[str, List[int]] = {}
+    for iteration, phase in steps:
+        phases.setdefault(phase, []).append(iteration)
+    return "; ".join(
+        f"iteration{'s' * (len(found) > 1)} {_listed(found)} of {phase}"
+        for phase, found in phases.items()
+    )
+
+
+def _listed(numbers):
+    more = len(numbers) - MOST_LISTED
+    listed = ", ".join(map(str, numbers[:MOST_LISTED]))
+    return f"{listed} and {more} more" if more > 0 else listed
 
 
 def number(value: float) -> str:
@@ -104,6 +151,8 @@ def _verdict(report) -> Iterator[str]:
     if report.warnings:
         yield ""
     yield from textwrap.wrap(verdict(report), WIDTH, break_on_hyphens=False)
+    for sentence in coverage(report):
+        yield from _indented(sentence, 0)
     if report.first and report.unordered():
         yield from textwrap.wrap(unordered(report), WIDTH)
 
@@ -112,6 +161,7 @@ def _causes(report) -> Iterator[str]:
     if report.first is None:
         return
     yield "likely causes" if report.causes else "likely causes: none recognised"
+    yield from _indented(without_causes(report), 2, 0)
     for number_, cause in enumerate(report.causes, 1):
         hazard = HAZARDS[cause.hazard]
         yield from _indented(f"{number_}. {cause.finding}", 2)

@@ -26,7 +26,8 @@ class Audit:
       count: how many operations it has, those in functions once for each call.
       train_ops: what each train op trains, and with what.
       updates: by moving average and train op the number of updates in one run.
-      saved: the moving averages that a Saver saves; None without a Saver.
+      saved: the moving averages that are saved, and left out by no Saver of their
+        layer; None without a Saver.
       findings: what is wrong or may be, the worst first.
       remarks: what could not be checked.
     """
@@ -86,7 +87,9 @@ def _updates(subject):
 
 
 def _saved(subject):
-    saved = subject.model.saved
-    if saved is None:
+    if not subject.model.savers:
         return None
+    saved = set().union(*subject.model.savers.values())
+    for left_out in checks.left_out(subject).values():
+        saved -= set(left_out)
     return [name for name in subject.averages.all if name in saved]

@@ -1,12 +1,12 @@
 """The checks of updates, Saver and steps: each yields what it finds."""
 
 import itertools
-from typing import Iterator, List, Set
+from typing import Dict, Iterator, List, Set
 
-from tf2gan.migration.audit import modes
+from tf2gan.migration.audit import collisions, modes
 from tf2gan.migration.audit.dataflow import exclusive
 from tf2gan.migration.audit.findings import Finding
-from tf2gan.migration.audit.model import UPDATE_OPS
+from tf2gan.migration.audit.model import UPDATE_OPS, by_scope, nearest
 from tf2gan.migration.audit.subject import Subject, named
 from tf2gan.migration.audit.updates import Update
 
@@ -79,16 +79,30 @@ def foreign_updates(subject: Subject) -> Iterator[Finding]:
 
 def averages_not_saved(subject: Subject) -> Iterator[Finding]:
     """Finds averages that a Saver leaves out, where it saves what is beside them."""
-    saved = subject.model.saved
-    if saved is None:
-        return
-    left_out = []
+    for saver, names in left_out(subject).items():
+        if names:
+            operations = tuple(subject.model.save_ops[saver])
+            yield Finding("average-not-saved", operations, tuple(names))
+
+
+def left_out(subject: Subject) -> Dict[str, List[str]]:
+    """Returns by Saver the averages of its layers that it does not save.
+
+    Of a layer that the scopes do not tell, a Saver of every weight should have them.
+    """
+    model = subject.model
+    others = by_scope(
+        set(model.variables.all) - model.slots - set(subject.averages.all)
+    )
+    found: Dict[str, List[str]] = {saver: [] for saver in model.savers}
     for name in subject.averages.all:
-        beside = subject.model.beside(name)
-        if name not in saved and (not beside or beside & saved):
-            left_out.append(name)
-    if left_out:
-        yield Finding("average-not-saved", (), tuple(left_out))
+        # Without a train op nothing tells weights from other variables.
+        beside = model.beside(name) or nearest(name, others)
+        for saver, saved in model.savers.items():
+            whole = not beside and model.weights <= saved
+            if name not in saved and (whole or beside & saved):
+                found[saver].append(name)
+    return found
 
 
 def shared_global_steps(subject: Subject) -> Iterator[Finding]:
@@ -105,6 +119,8 @@ CHECKS = (
     updates_not_run,
     updates_in_place,
     races,
+    collisions.weights_changed_twice,
+    collisions.steps_unordered,
     foreign_updates,
     modes.training_false,
     modes.training_true,

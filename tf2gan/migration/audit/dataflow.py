@@ -9,6 +9,7 @@ from tf2gan.migration.audit.order import run_order
 
 SWITCHES = {"Switch", "RefSwitch"}
 MERGES = {"Merge", "RefMerge"}
+EXITS = {"Exit", "RefExit"}
 # Whose outputs are their inputs, one by one.
 SAME = {
     "Identity",
@@ -48,6 +49,9 @@ class Dataflow:
         self._choices: Dict[str, FrozenSet[Choice]] = {}
         self._roots: Dict[Tensor, Tensor] = {}
         self._components = run_order(nodes)
+        self._in_loops = {
+            name for some in self._components if len(some) > 1 for name in some
+        }
         self._note_choices()
 
     def forwarded(self, tensor: Tensor) -> List[Tensor]:
@@ -105,6 +109,13 @@ class Dataflow:
         """Tells whether an operation can run at all."""
         return not self._choices[name] & NEVER
 
+    def is_inside(self, name: str) -> bool:
+        """Tells whether an operation is part of a condition or a loop.
+
+        A session runs no such operation by its name.
+        """
+        return bool(self._choices[name]) or name in self._in_loops
+
     def ancestors(self, name: str) -> Set[str]:
         """Returns the names of an operation and of all that must run before."""
         found, waiting = set(), [name]
@@ -114,6 +125,10 @@ class Dataflow:
                 found.add(current)
                 waiting += self.nodes[current].awaited()
         return found
+
+    def in_order(self) -> List[str]:
+        """Returns all names in an order in which the operations can run."""
+        return [name for component in self._components for name in component]
 
     def descendants(self, name: str) -> Set[str]:
         """Returns the names of an operation and of all that wait for it."""

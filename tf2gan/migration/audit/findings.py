@@ -45,6 +45,20 @@ KINDS: Dict[str, Kind] = {
         "Let the second update read the average under a control dependency on the "
         "first one.",
     ),
+    "weights-race": Kind(
+        ERROR,
+        "One run changes these weights twice, such as by a step and by clipping, and "
+        "nothing orders the two, so either may be lost.",
+        "Make the second one, its value included, under "
+        "`tf.control_dependencies([first])`.",
+    ),
+    "unordered-steps": Kind(
+        WARNING,
+        "One run makes these steps and nothing orders them, so one may take its "
+        "gradients through the other's weights of before or after their step.",
+        "Run one after the other, or make the second one, its gradients included, "
+        "under `tf.control_dependencies([first])`.",
+    ),
     "foreign-update": Kind(
         WARNING,
         "The train op moves averages of layers of which it trains nothing; if their "
@@ -67,8 +81,8 @@ KINDS: Dict[str, Kind] = {
     ),
     "average-not-saved": Kind(
         ERROR,
-        "The Saver leaves these moving averages out, so a restored model has their "
-        "initial values.",
+        "This Saver saves the layers but not their moving averages, so a model that "
+        "is restored from its checkpoints has their initial values.",
         "Save global variables, not only trainable ones.",
     ),
     "shared-global-step": Kind(

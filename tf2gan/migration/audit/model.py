@@ -1,6 +1,6 @@
 """A graph with what an audit asks of it: collections, variables, weights, savers."""
 
-from typing import Dict, List, Optional, Set
+from typing import Dict, Iterable, List, Set
 
 from tf2gan.migration.audit.dataflow import Dataflow
 from tf2gan.migration.audit.flatten import flatten
@@ -24,7 +24,7 @@ class Model:
       variables: its variables and their writers.
       weights: the names of variables that an optimizer trains or may train.
       slots: the names of variables that belong to an optimizer.
-      saved: the names of the variables a checkpoint holds; None without a saver.
+      savers: the names of the variables that each Saver saves, by its scope.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -36,8 +36,10 @@ class Model:
         self.slots: Set[str] = {slot for w in applied for slot in w.slots}
         self.weights: Set[str] = {w.variable for w in applied}
         self.weights |= self._trainable()
-        self._inside = _by_scope(self.weights)
-        self.saved: Optional[Set[str]] = self._saved()
+        self._inside = by_scope(self.weights)
+        self.savers: Dict[str, Set[str]] = {}
+        self.save_ops: Dict[str, List[str]] = {}
+        self._note_savers()
 
     def collection(self, name: str) -> List[str]:
         """Returns the operations of a collection, each once, that are there."""
@@ -56,24 +58,15 @@ class Model:
             for name in self.variables.behind((operation, 0))
         }
 
-    def _saved(self):
-        nodes = self._save_nodes()
-        if not nodes:
-            return None
-        return {
-            name
-            for node in nodes
-            for tensor in node.inputs[_BEFORE_TENSORS[node.op] :]
-            for name in self.variables.behind(tensor)
-        }
-
-    def _save_nodes(self):
-        saver = self.graph.saver
-        end = saver.save_tensor_name.partition(":")[0] if saver else ""
-        nodes = self.flow.nodes
-        # A file says which saver wrote it; other graphs have all that they have.
-        names = self.flow.ancestors(end) if end in nodes else nodes
-        return [nodes[name] for name in names if nodes[name].op in SAVE_OPS]
+    def _note_savers(self):
+        for node in self.flow.nodes.values():
+            if node.op in SAVE_OPS:
+                # A Saver has a scope of its own, and an operation for each shard.
+                scope = node.name.rpartition("/")[0]
+                self.save_ops.setdefault(scope, []).append(node.name)
+                saved = self.savers.setdefault(scope, set())
+                for tensor in node.inputs[_BEFORE_TENSORS[node.op] :]:
+                    saved |= self.variables.behind(tensor)
 
     def nearest_writes(self, operation: str) -> List[str]:
         """Returns the writes that an operation hands on, or that it groups."""
@@ -96,15 +89,20 @@ class Model:
 
         None if no weight has the variable's outermost scope.
         """
-        scopes = name.split("/")[:-1]
-        for depth in range(len(scopes), 0, -1):
-            inside = self._inside.get("/".join(scopes[:depth]))
-            if inside:
-                return inside
-        return set()
+        return nearest(name, self._inside)
 
 
-def _by_scope(names):
+def nearest(name: str, by_scope: Dict[str, Set[str]]) -> Set[str]:
+    """Returns what is in the innermost scope of a variable that has anything."""
+    scopes = name.split("/")[:-1]
+    for depth in range(len(scopes), 0, -1):
+        inside = by_scope.get("/".join(scopes[:depth]))
+        if inside:
+            return inside
+    return set()
+
+
+def by_scope(names: Iterable[str]) -> Dict[str, Set[str]]:
     """Returns by scope the names inside, at any depth."""
     found: Dict[str, Set[str]] = {}
     for name in names:

@@ -7,7 +7,11 @@ from typing import Dict, Iterable, List, Sequence, Set, Tuple, Union
 import numpy as np
 
 from tf2gan.common.errors import UserError
-from tf2gan.migration.audit.model import TRAIN_OP, Model
+from tf2gan.migration.audit.model import Model
+from tf2gan.migration.audit.train_op_names import (
+    train_op_members,
+    train_op_names,
+)
 from tf2gan.migration.audit.variables import (
     HANDLE,
     REFERENCES,
@@ -20,8 +24,6 @@ _NO_CONSTANT = {"", "grad", "indices", "delta"}
 _POWER = "_power"
 # More than any GAN has; a file may name any number.
 MOST_TRAIN_OPS = 100
-# Each is walked from; reads after the training are such ends, too.
-MOST_ENDS = 1000
 
 Constant = Union[float, int, bool, str]
 
@@ -64,7 +66,8 @@ class TrainOp:
     @property
     def variables(self) -> List[str]:
         """The names of the variables that it trains."""
-        return [v for optimizer in self.optimizers for v in optimizer.variables]
+        found = [v for o in self.optimizers for v in o.variables]
+        return list(dict.fromkeys(found))
 
 
 def find_train_ops(model: Model, names: Sequence[str] = ()) -> List[TrainOp]:
@@ -72,18 +75,14 @@ def find_train_ops(model: Model, names: Sequence[str] = ()) -> List[TrainOp]:
 
     Args:
       model: the graph.
-      names: of the train ops. Without any they are those of the collection
-        TRAIN_OP, each with what is grouped around it; without such a collection the
-        operations at the end of all that an optimizer does.
+      names: of the train ops; without any they are what a user would run.
 
     Raises:
       UserError: if the graph has no operation of a given name.
     """
-    if names:
-        chosen = [_checked(model, name) for name in names]
-    else:
-        members = model.collection(TRAIN_OP)[: MOST_TRAIN_OPS + 1]
-        chosen = _wrapped(model, members) if members else _ends(model)
+    members = train_op_members(model)
+    chosen = [_checked(model, name) for name in names]
+    chosen = chosen or train_op_names(model, members)
     if len(chosen) > MOST_TRAIN_OPS:
         raise UserError(
             f"'{model.graph.source}' has {len(chosen):,} train ops, more than "
@@ -92,7 +91,7 @@ def find_train_ops(model: Model, names: Sequence[str] = ()) -> List[TrainOp]:
     operations = {name: model.flow.ancestors(name) for name in chosen}
     return [
         _train_op(
-            model, name, operations[name], _inside(name, operations, model)
+            model, name, operations[name], _inside(name, operations, members)
         )
         for name in chosen
     ]
@@ -109,78 +108,13 @@ def _checked(model, name):
     )
 
 
-def _inside(name, operations, model):
+def _inside(name, operations, members):
     """Returns the train ops that another one runs."""
-    members = model.collection(TRAIN_OP) + list(operations)
     return [
         member
-        for member in dict.fromkeys(members)
+        for member in dict.fromkeys([*members, *operations])
         if member != name and member in operations[name]
     ]
-
-
-def _wrapped(model, members):
-    """Returns train ops, or what runs one of them together with more writes.
-
-    `tf.group(train_op, updates)` is not in the collection, and is what is run.
-    """
-    run = {name: model.flow.ancestors(name) for name in members}
-    ends = set()
-    for member in members:
-        ends |= _sinks(model, member) - set(members)
-    wrappers: Dict[str, Tuple[List[str], Set[str]]] = {}
-    for end in sorted(ends)[:MOST_ENDS]:
-        run[end] = model.flow.ancestors(end)
-        inside = [member for member in members if member in run[end]]
-        ran = set().union(*(run[member] for member in inside))
-        more = _writes(model, run[end] - ran)
-        if len(inside) > 1 or more:
-            wrappers[end] = inside, more
-    largest = _largest(wrappers)
-    replaced = {inside[0] for inside in largest.values() if len(inside) == 1}
-    return [m for m in members if m not in replaced] + list(largest)
-
-
-def _largest(wrappers):
-    """Leaves out what runs only a part of what another one runs."""
-    kept: Dict[str, List[str]] = {}
-    by_size = sorted(wrappers, key=lambda end: -len(wrappers[end][1]))
-    for end in by_size:
-        inside, more = wrappers[end]
-        if not any(
-            kept[other] == inside and more <= wrappers[other][1]
-            for other in kept
-        ):
-            kept[end] = inside
-    return kept
-
-
-def _writes(model, operations):
-    return {name for name in operations if name in model.variables.at}
-
-
-def _sinks(model, name):
-    """Returns what waits for an operation and is waited for by nothing."""
-    return {
-        other
-        for other in model.flow.descendants(name)
-        if not model.flow.consumers[other]
-    }
-
-
-def _ends(model):
-    """Returns what is at the end of all that optimizers do, the largest ones."""
-    applied = [w.node.name for w in model.variables.writes if w.optimizer]
-    found: Dict[str, Tuple[List[str], Set[str]]] = {}
-    unseen = set(applied)
-    for name in applied:
-        if name not in unseen or len(found) > MOST_ENDS:
-            continue
-        for end in sorted(_sinks(model, name) - set(found)):
-            run = model.flow.ancestors(end)
-            unseen -= run
-            found[end] = [], _writes(model, run)
-    return list(_largest(found))
 
 
 def _train_op(model, name, operations, runs):
@@ -205,13 +139,12 @@ def _counts(model, write):
 
 def _optimizers(model, writes: Iterable[Write]) -> List[Optimizer]:
     applied = [w for w in writes if w.optimizer]
-    trained = {w.variable for w in applied}
     groups: Dict[Tuple, Dict[str, None]] = {}
     for write in applied:
         key = (write.optimizer, _constants(model, write))
         groups.setdefault(key, {}).setdefault(write.variable)
     for write in writes:
-        if write.variable in model.weights - trained:
+        if not write.optimizer and write.variable in model.weights:
             groups.setdefault(("", ()), {}).setdefault(write.variable)
     return [
         Optimizer(name, constants, tuple(variables))
