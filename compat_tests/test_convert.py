@@ -354,7 +354,11 @@ def files(folder):
 @pytest.mark.parametrize(
     "flags, message",
     [
-        ("--checkpoint=run --output_dir=run", "is not empty"),
+        (
+            "--checkpoint=run --output_dir=run",
+            "run/checkpoints/model-2', which",
+        ),
+        ("--checkpoint=run --output_dir=run --overwrite", "might be overwrit"),
         ("--checkpoint=run --output_dir=tiny.npz", "is no folder"),
         ("--checkpoint=run", "--output_dir is missing"),
         ("--output_dir=two", "--checkpoint is missing"),

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tf2gan.common.errors import UserError
-from tf2gan.migration import meta_graph, verify
+from tf2gan.migration import verify
 
 VALUE = np.zeros([4, 3], np.float32)
 
@@ -32,4 +32,4 @@ def test_a_model_without_symbolic_outputs_needs_the_name_of_its_tensor():
             return value
 
     with pytest.raises(UserError, match="--outputs=generator=TENSOR:0"):
-        meta_graph._only_output("generator", Own())
+        verify._only_output("generator", Own())

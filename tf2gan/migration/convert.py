@@ -90,6 +90,8 @@ class Conversion:
         self._keras = variables(models)
         self._options = options
         self.map = given or self._propose()
+        if options.unused:
+            self.map = _with_unused(self.map)
         if options.weights_only:
             self.map = dataclasses.replace(self.map, optimizers=())
         elif not self.map.optimizers:
@@ -97,12 +99,9 @@ class Conversion:
         self._report()
 
     def _propose(self):
-        found = pairing.propose(
+        return pairing.propose(
             self.inventory.variables, self._keras, self._options.assume_moving
         )
-        if self._options.unused:
-            found = _with_unused(found)
-        return found
 
     def _add_optimizers(self):
         """Pairs the optimizers, once all variables have their partners."""
@@ -277,7 +276,8 @@ class Conversion:
           UserError: if the folder cannot be written, or is not empty and
             `overwrite` is false.
         """
-        with outputs.staged(folder, overwrite) as part:
+        sources = [self.checkpoint.path]
+        with outputs.staged(folder, overwrite, sources) as part:
             for name, model in self.models.items():
                 model.save_weights(os.path.join(part, name + ".weights.h5"))
                 _save(model, os.path.join(part, name + ".keras"))
