@@ -7,6 +7,7 @@ has a bound on both. What goes in and out are files of JSON and `.npz`, without 
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,6 +24,8 @@ QUESTION, ANSWER, ERRORS = "question", "answer", "errors.txt"
 
 _ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 _WORKER = "tf2gan.migration.graph_worker"
+# What TensorFlow says as it starts, whatever its level of logging.
+_LOGGED = re.compile(r"[IWE]\d{4} |WARNING: |To enable the following")
 
 Arrays = Dict[str, np.ndarray]
 
@@ -142,5 +145,6 @@ def _last_line(path):
     with open(path, "rb") as file:
         file.seek(max(os.path.getsize(path) - 2000, 0))
         lines = file.read().decode("utf-8", "replace").strip().splitlines()
+    lines = [line for line in lines if not _LOGGED.match(line)]
     last = lines[-1] if lines else ""
     return "".join(c for c in last if c.isprintable()).strip()[:300]

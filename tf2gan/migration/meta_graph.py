@@ -187,8 +187,7 @@ class MetaGraph:
                     return session.run(wanted, feeds)
         except (tf.errors.OpError, ValueError, KeyError, TypeError) as error:
             raise UserError(
-                "--verify: the graph does not run: "
-                + str(error).strip().splitlines()[0][:300]
+                "--verify: the graph does not run: " + _reason(error)
             ) from error
 
     def _import(self, targets):
@@ -212,7 +211,7 @@ class MetaGraph:
         except (ValueError, tf.errors.OpError, KeyError) as error:
             raise UserError(
                 "--verify: TensorFlow cannot import the graph: "
-                + str(error).strip().splitlines()[0][:300]
+                + _reason(error)
             ) from error
         return graph, names
 
@@ -298,6 +297,14 @@ def _assign(graph, name, checkpoint):
     else:
         assign = tf.raw_ops.Assign(ref=variable.outputs[0], value=value)
     return assign, value
+
+
+def _reason(error):
+    """Returns a line of an error: TensorFlow puts where before what."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    node = [at for at, line in enumerate(lines) if line.startswith("Node: ")]
+    reason = lines[node[-1] :] if node else lines
+    return " ".join(reason[:2])[:300] or type(error).__name__
 
 
 def _config():
