@@ -435,6 +435,10 @@ def files(folder):
             (f"--checkpoint=run --output_dir=two {flag}", "is for --verify")
             for flag in ("--tolerance=1", "--seed=1")
         ],
+        (
+            "--checkpoint=run --output_dir=two --verify --tolerance=nan",
+            "--tolerance=nan is no number",
+        ),
         ("--checkpoint=run --dry_run --verify", "leave one of them out"),
         (
             "--to=tf1 --keras_model=a:b --map=m --output_dir=one --verify",

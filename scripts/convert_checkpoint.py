@@ -220,6 +220,8 @@ def _check_meant(conversion):
             raise UserError(
                 f"--{name} is for --verify; add that or leave it out"
             )
+        if FLAGS[name].value != FLAGS[name].value:
+            raise UserError(f"--{name}=nan is no number; give one")
     if FLAGS.verify and FLAGS.dry_run:
         raise UserError(
             "--verify runs what was converted, and --dry_run converts nothing; leave "
