@@ -496,6 +496,29 @@ def test_what_does_not_verify_is_not_there(folder, monkeypatch, capfd):
     assert convert(*flags, "--tolerance=1e9") == 0
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--checkpoint=run"],
+        [
+            f"--checkpoint={helpers.ROOT / 'compat_tests/foreign/raw_scoped'}",
+            f"--keras_model={foreign_models.__file__}:raw_scoped",
+        ],
+    ],
+)
+def test_a_full_disk_is_seen_before_h5py_sees_it(
+    flags, folder, monkeypatch, capfd
+):
+    usage = shutil.disk_usage(".")
+    monkeypatch.setattr(
+        outputs.shutil, "disk_usage", lambda _: usage._replace(free=10**5)
+    )
+    assert convert(*flags, "--output_dir=two") == 1
+    err = capfd.readouterr().err
+    assert err.count("\n") == 1 and "No space left on device" in err
+    assert sorted(os.listdir(".")) == ["run", "tiny.npz"]
+
+
 def test_sigterm_leaves_nothing_behind(folder, monkeypatch, capfd):
     monkeypatch.setattr(
         registry,

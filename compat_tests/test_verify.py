@@ -132,6 +132,15 @@ def test_a_process_that_crashes_is_one_line(
     assert "'model.meta'" in str(error.value)
 
 
+def test_a_temporary_folder_without_room_is_one_line(monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(graph_process, "save", full)
+    with pytest.raises(UserError, match="No space left .* TMPDIR"):
+        graph_process.ask({"meta": "model.meta"}, {}, Limits())
+
+
 def test_the_process_leaves_no_files(tmp_path, monkeypatch):
     monkeypatch.setattr(graph_process.tempfile, "tempdir", str(tmp_path / "t"))
     (tmp_path / "t").mkdir()

@@ -168,14 +168,22 @@ def main() -> None:
 
 @contextlib.contextmanager
 def _stopped_in_order():
-    """Makes SIGTERM an exception, so that nothing half made is left behind."""
+    """Has SIGTERM end what is done as Ctrl-C does, with nothing half made left."""
+    signals = []
 
     def stop(number, _):
-        raise Interrupted(number, "interrupted; what was saved before is kept")
+        signals.append(number)
+        # Not `Interrupted`, which Keras would report as a failure of the model.
+        raise KeyboardInterrupt
 
     previous = signal.signal(signal.SIGTERM, stop)
     try:
         yield
+    except KeyboardInterrupt as error:
+        if not signals:
+            raise
+        message = "interrupted; what was saved before is kept"
+        raise Interrupted(signals[0], message) from error
     finally:
         signal.signal(signal.SIGTERM, previous)
 

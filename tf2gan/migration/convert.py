@@ -32,6 +32,9 @@ _RESTORE_ERRORS = (
     IndexError,
     TypeError,
 )
+_FILES = 3  # that each value is in: .weights.h5, .keras, the checkpoint
+_ITEM_BYTES = 8  # of the largest type
+_ENTRY_BYTES = 4096  # around a value, in HDF5
 # TF1's defaults, which are not those of Keras.
 _EPSILONS = {slots.ADAM: 1e-8, slots.RMSPROP: 1e-10}
 
@@ -278,6 +281,7 @@ class Conversion:
         """
         sources = [self.checkpoint.path]
         with outputs.staged(folder, overwrite, sources) as part:
+            outputs.require_space(part, _most_bytes(self.models))
             for name, model in self.models.items():
                 model.save_weights(os.path.join(part, name + ".weights.h5"))
                 _save(model, os.path.join(part, name + ".keras"))
@@ -318,6 +322,15 @@ def load_values(
         optimizer_state.load(
             pair, targets[pair.model], _by_tf1(mapping, by_key), read
         )
+
+
+def _most_bytes(models):
+    """Returns what the files of models take at most."""
+    values = [v for model in models.values() for v in model.variables]
+    for target in _targets(models).values():
+        values += target.optimizer.variables
+    size = sum(np.prod(v.shape) * _ITEM_BYTES + _ENTRY_BYTES for v in values)
+    return int(_FILES * size)
 
 
 def _save(model, path):

@@ -59,7 +59,13 @@ def ask(
     with tempfile.TemporaryDirectory(prefix="verify-") as folder:
         bounded = {**question, "memory_gib": limits.memory_gib}
         bounded["seconds"] = limits.seconds
-        save(folder, QUESTION, bounded, arrays)
+        try:
+            save(folder, QUESTION, bounded, arrays)
+        except OSError as error:
+            raise UserError(
+                f"--verify: cannot write to the temporary folder '{folder}': "
+                f"{error.strerror or error}; name another by TMPDIR"
+            ) from error
         status = _run(folder, question["meta"], limits)
         if status != 0:
             raise _crashed(folder, question["meta"], limits, status)

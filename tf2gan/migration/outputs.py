@@ -1,6 +1,7 @@
 """Puts the results of a conversion in place, all of them or none."""
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -43,6 +44,15 @@ def staged(
         raise _unwritable(folder, error) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def require_space(folder: str, size: int) -> None:
+    """Raises `OSError` if the disk of a folder has less room, in bytes.
+
+    To be asked before h5py writes: where it runs out of room, it ends the process.
+    """
+    if shutil.disk_usage(folder).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _check(folder, overwrite, sources):

@@ -29,6 +29,8 @@ _POWERS = (
     (specs.DISCRIMINATOR, "", "D_global_step"),
     (specs.GENERATOR, "_1", "G_global_step"),
 )
+_FILES = 3  # that a value may be in
+_ROOM = 2**20  # bytes for what is around the values
 _STEP_DTYPE = np.int32  # of TF1's steps; Keras counts in int64
 
 
@@ -223,6 +225,8 @@ def write(
     with outputs.staged(folder, overwrite, [source.path]) as part:
         inner = os.path.join(part, "checkpoints")
         if source.framework == "tf1":
+            size = sum(value.nbytes for value in source.state.values())
+            outputs.require_space(part, _FILES * size + _ROOM)
             _write_tf2(source, part, inner)
         else:
             state = {n: _as_tf1(n, v) for n, v in source.state.items()}
