@@ -8,10 +8,14 @@ import itertools
 import json
 import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
+from tempfile import mkdtemp
 
+import foreign_models
 import helpers
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -23,7 +27,7 @@ from tf2gan.checkpoint import Checkpointer as Tf2Checkpointer
 from tf2gan.common import specs
 from tf2gan.common.errors import UserError
 from tf2gan.common.losses_file import read_losses
-from tf2gan.migration import registry, tf1_checkpoint
+from tf2gan.migration import outputs, registry, tf1_checkpoint
 
 BEFORE, AFTER = 3, 5
 SPEC = specs.get_spec("dcgan28")
@@ -326,8 +330,6 @@ def test_a_run_becomes_one_that_the_other_side_resumes(folder):
 
 
 def test_the_keras_files_hold_the_networks(folder):
-    import keras
-
     assert convert("--checkpoint=run", "--output_dir=two") == 0
     values = values_of("run/checkpoints/model-2")
     for network in ("generator", "discriminator"):
@@ -354,7 +356,11 @@ def files(folder):
 @pytest.mark.parametrize(
     "flags, message",
     [
-        ("--checkpoint=run --output_dir=run", "is not empty"),
+        (
+            "--checkpoint=run --output_dir=run",
+            "run/checkpoints/model-2', which",
+        ),
+        ("--checkpoint=run --output_dir=run --overwrite", "might be overwrit"),
         ("--checkpoint=run --output_dir=tiny.npz", "is no folder"),
         ("--checkpoint=run", "--output_dir is missing"),
         ("--output_dir=two", "--checkpoint is missing"),
@@ -392,6 +398,52 @@ def files(folder):
             "--checkpoint=run --keras_model=time:time --output_dir=two",
             "returned float",
         ),
+        *[
+            (
+                f"--checkpoint=run --output_dir=two {flag}",
+                f"{flag.split('=')[0]} is for --keras_model",
+            )
+            for flag in (
+                "--map=map.json",
+                "--write_map=map.json",
+                "--assume_moving=initial",
+                "--weights_only",
+                "--allow_unused",
+                "--verify --inputs=z:0=1",
+                "--verify --outputs=generator=y:0",
+                "--verify --verify_memory_gib=1",
+                "--verify --verify_timeout=1",
+            )
+            for flag in [" ".join(reversed(flag.split()))]
+        ],
+        (
+            "--checkpoint=run --output_dir=two --base=old",
+            "--base is for --to=tf1",
+        ),
+        *[
+            (
+                f"--to=tf1 --keras_model=a:b --map=m --output_dir=one {flag}",
+                f"{flag.split('=')[0]} is for --keras_model, and this",
+            )
+            for flag in (
+                "--write_map=map.json",
+                "--assume_moving=initial",
+                "--allow_unused",
+            )
+        ],
+        *[
+            (f"--checkpoint=run --output_dir=two {flag}", "is for --verify")
+            for flag in ("--tolerance=1", "--seed=1")
+        ],
+        (
+            "--checkpoint=run --output_dir=two --verify --tolerance=nan",
+            "--tolerance=nan is no number",
+        ),
+        ("--checkpoint=run --dry_run --verify", "leave one of them out"),
+        (
+            "--to=tf1 --keras_model=a:b --map=m --output_dir=one --verify",
+            "name by --base the old checkpoint",
+        ),
     ],
 )
 def test_a_flag_that_does_not_fit_is_one_line(flags, message, folder, capfd):
@@ -423,6 +475,120 @@ def test_a_conversion_is_whole_or_not_there(folder, monkeypatch, capfd):
     assert convert("--checkpoint=run", "--output_dir=two") == 1
     assert "No space left on device" in capfd.readouterr().err
     assert sorted(os.listdir(".")) == ["run", "tiny.npz"]
+
+
+def test_what_does_not_verify_is_not_there(folder, monkeypatch, capfd):
+    """The checkpoint is written with a weight that is off."""
+    written = tf1_checkpoint.write
+
+    def spoilt(path, values):
+        name = "generator/dense/kernel"
+        written(path, {**values, name: values[name] + np.float32(0.01)})
+
+    assert convert("--checkpoint=run", "--output_dir=two") == 0
+    before = sorted(os.listdir("."))
+    monkeypatch.setattr(tf1_checkpoint, "write", spoilt)
+    flags = ("--to=tf1", "--checkpoint=two", "--output_dir=one", "--verify")
+    assert convert(*flags) == 1
+    out, err = capfd.readouterr()
+    assert "DIFFERS" in out and "differ by more than" in err
+    assert sorted(os.listdir(".")) == before
+    assert convert(*flags, "--tolerance=1e9") == 0
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--checkpoint=run"],
+        [
+            f"--checkpoint={helpers.ROOT / 'compat_tests/foreign/raw_scoped'}",
+            f"--keras_model={foreign_models.__file__}:raw_scoped",
+        ],
+    ],
+)
+def test_a_full_disk_is_seen_before_h5py_sees_it(
+    flags, folder, monkeypatch, capfd
+):
+    usage = shutil.disk_usage(".")
+    monkeypatch.setattr(
+        outputs.shutil, "disk_usage", lambda _: usage._replace(free=10**5)
+    )
+    assert convert(*flags, "--output_dir=two") == 1
+    err = capfd.readouterr().err
+    assert err.count("\n") == 1 and "No space left on device" in err
+    assert sorted(os.listdir(".")) == ["run", "tiny.npz"]
+
+
+def test_sigterm_leaves_nothing_behind(folder, monkeypatch, capfd):
+    monkeypatch.setattr(
+        registry,
+        "_write_run",
+        lambda *_: os.kill(os.getpid(), signal.SIGTERM),
+    )
+    status = convert("--checkpoint=run", "--output_dir=two")
+    assert status == 128 + signal.SIGTERM
+    assert "interrupted" in capfd.readouterr().out
+    assert sorted(os.listdir(".")) == ["run", "tiny.npz"]
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_folder_that_is_there_is_filled_without_touching_those_around_it(
+    tmp_path, monkeypatch
+):
+    """It may be another disk, in a folder that nobody may write to."""
+    (tmp_path / "two").mkdir()
+    made = []
+    monkeypatch.setattr(
+        outputs.tempfile,
+        "mkdtemp",
+        lambda *arguments: made.append(arguments) or mkdtemp(*arguments),
+    )
+    with outputs.staged(str(tmp_path / "two"), False) as part:
+        Path(part, "file").write_text("x")
+    assert os.listdir(tmp_path / "two") == ["file"]
+    assert made[0][-1] == str(tmp_path / "two")
+
+
+def test_nothing_is_replaced_where_a_folder_is_in_the_way(tmp_path):
+    for name in ("a", "b/inner"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "0").write_text("old")
+    with pytest.raises(UserError, match="b' is a folder"), outputs.staged(
+        str(tmp_path), True
+    ) as part:
+        Path(part, "0").write_text("new")
+        Path(part, "b").write_text("new")
+    assert (tmp_path / "0").read_text() == "old"
+    assert sorted(os.listdir(tmp_path)) == ["0", "a", "b"]
+
+
+def test_the_networks_go_back_to_tf1_verified_on_the_old_graph(
+    tmp_path, monkeypatch, capfd
+):
+    def converted(*flags):
+        keras.utils.clear_session()  # as in a process of its own
+        return convert(*flags)
+
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(helpers.ROOT / "compat_tests/foreign/raw_scoped", "old")
+    models = f"--keras_model={foreign_models.__file__}:raw_scoped"
+    there = ("--checkpoint=old", models, "--output_dir=two")
+    assert converted(*there) == 0
+    back = (
+        *("--to=tf1", models, "--map=two/map.json", "--checkpoint=two"),
+        *("--base=old", "--verify"),
+    )
+    assert converted(*back, "--output_dir=one") == 0
+    out, err = capfd.readouterr()
+    assert out.count("verify  ") == 2 and err == ""
+    assert_same_bits(values_of("old/model.ckpt"), values_of("one/model.ckpt"))
+    assert converted(*back, "--output_dir=exact", "--tolerance=0") == 1
+    assert not os.path.exists("exact")
+    assert converted(*back, "--output_dir=old", "--overwrite") == 1
+    assert "might be overwritten" in capfd.readouterr().err
+    os.remove("old/model.ckpt.meta")
+    assert converted(*back, "--output_dir=exact") == 1
+    assert "no graph" in capfd.readouterr().err
 
 
 def test_overwrite_replaces_an_earlier_conversion_only(folder):

@@ -18,7 +18,6 @@ from tf2gan.migration import (
     map_file,
     meta_graph,
     table_file,
-    variable_map,
     verify,
 )
 from tf2gan.migration.tf1_checkpoint import Tf1Checkpoint, write
@@ -410,12 +409,8 @@ def test_a_graph_that_bites_its_tail():
         node.attr["T"].type = 1
     meta.graph_def.node.add(name="net/w", op="VariableV2")
     graph = meta_graph.MetaGraph(meta)
-    model = foreign_models.raw_unnamed()
-    pair = variable_map.Pair(
-        "net/w", "generator/dense/kernel", (3, 6), "float32"
-    )
     with pytest.raises(UserError, match="--verify: "):
-        graph.find_output("generator", model, variable_map.VariableMap((pair,)))
+        graph.find_output("generator", {"net/w"}, set(), (None, 6))
 
 
 def test_a_graph_is_searched_behind_every_fork():
@@ -445,9 +440,7 @@ def npy(shape):
 
 
 def fed(path):
-    with tf.Graph().as_default():
-        tensor = tf.compat.v1.placeholder(tf.float32, [None], "z")
-    return verify._fed("z", tensor, str(path), {})
+    return verify._given("z", str(path), {})
 
 
 def test_an_input_with_pickled_objects(tmp_path, monkeypatch):

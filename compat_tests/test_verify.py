@@ -1,13 +1,176 @@
-"""What a user's own model may do while it is verified, and what is said of it."""
+"""What is verified: a graph of a stranger within bounds, and a user's own model.
+
+Each graph here is y = z w, and most do something else too.
+"""
+
+import os
+import time
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tf2gan.common.errors import UserError
-from tf2gan.migration import meta_graph, verify
+from tf2gan.migration import graph_process, graph_worker, tf1_checkpoint, verify
+from tf2gan.migration.graph_process import Limits
+from tf2gan.migration.variable_map import Pair, VariableMap
+
+tf1 = tf.compat.v1
 
 VALUE = np.zeros([4, 3], np.float32)
+WEIGHTS = np.arange(6, dtype=np.float32).reshape([3, 2]) / 10
+MAP = VariableMap(
+    (Pair("generator/w", "generator/dense/kernel", (3, 2), "float32"),)
+)
+# Sums of three products each, in float32.
+TOLERANCE = 1e-6
+
+on_linux = pytest.mark.skipif(
+    not graph_process.BOUNDS_MEMORY, reason="memory is bounded on Linux only"
+)
+
+
+def checkpoint_with(tmp_path, harm=None, batch=None):
+    """Writes a checkpoint and its graph, which adds `harm(z)` to the output."""
+    with tf.Graph().as_default():
+        z = tf1.placeholder(tf.float32, [batch, 3], "z")
+        w = tf1.get_variable("generator/w", [3, 2], use_resource=False)
+        y = tf.matmul(z, w)
+        y = tf.add(y, harm(z) if harm else 0.0, name="generator/y")
+        path = str(tmp_path / "model")
+        tf1.train.export_meta_graph(path + ".meta")
+    tf1_checkpoint.write(path, {"generator/w": WEIGHTS})
+    return tf1_checkpoint.Tf1Checkpoint(path)
+
+
+def models():
+    inputs = keras.Input([3])
+    outputs = keras.layers.Dense(2, use_bias=False)(inputs)
+    model = keras.Model(inputs, outputs, name="generator")
+    model.set_weights([WEIGHTS])
+    return {"generator": model}
+
+
+def verified(checkpoint, limits=Limits(), inputs=None):  # noqa: B008
+    outputs = {"generator": "generator/y:0"}
+    arguments = (checkpoint, models(), MAP, inputs or {}, outputs, 0, limits)
+    (row,) = verify.verify_graph(*arguments)
+    return row
+
+
+def refused(checkpoint, limits, *messages, seconds=60):
+    start = time.monotonic()
+    with pytest.raises(UserError) as error:
+        verified(checkpoint, limits)
+    assert time.monotonic() - start < seconds
+    text = str(error.value)
+    assert "\n" not in text and len(text) < 1000
+    for message in ("model.meta", *messages):
+        assert message in text
+
+
+def large(z):
+    return tf.reduce_sum(tf.fill([200000, 10000], z[0, 0]))
+
+
+def endless(z):
+    return tf.while_loop(lambda x: x[0, 0] < 2.0, tf.sin, [z])[0][0, 0]
+
+
+def test_a_graph_is_verified_in_its_process(tmp_path):
+    row = verified(checkpoint_with(tmp_path))
+    assert row.difference < TOLERANCE and row.size > 0.1
+
+
+def test_a_graph_with_a_batch_of_its_own_gets_it(tmp_path):
+    assert verified(checkpoint_with(tmp_path, batch=7)).shape == (7, 2)
+
+
+@on_linux
+def test_a_graph_that_takes_all_memory_is_one_line(tmp_path):
+    checkpoint = checkpoint_with(tmp_path, large)
+    refused(checkpoint, Limits(memory_gib=0.5), "--verify_memory_gib=0.5")
+
+
+def test_a_graph_that_never_ends_is_one_line(tmp_path):
+    checkpoint = checkpoint_with(tmp_path, endless)
+    flag = "--verify_timeout=10"
+    refused(checkpoint, Limits(seconds=10), flag, seconds=30)
+
+
+def test_a_batch_that_no_memory_holds_is_one_line(tmp_path):
+    checkpoint = checkpoint_with(tmp_path, batch=10**9)
+    with pytest.raises(UserError, match="asks for a batch of 1000000000"):
+        verified(checkpoint)
+
+
+def test_what_is_given_to_no_placeholder_is_refused(tmp_path):
+    checkpoint = checkpoint_with(tmp_path)
+    with pytest.raises(UserError, match=r"no such placeholder \(needed: z\)"):
+        verified(checkpoint, inputs={"zz:0": "1.0"})
+
+
+@pytest.mark.parametrize(
+    "end, message",
+    [
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "the signal SIGSEGV"),
+        ("os.abort()", "the signal SIGABRT"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "the signal SIGKILL"),
+        ("sys.exit('no\\nroom')", "status 1: room"),
+        ("sys.exit('std::bad_alloc')", "takes more memory"),
+    ],
+)
+def test_a_process_that_crashes_is_one_line(
+    end, message, tmp_path, monkeypatch
+):
+    (tmp_path / "crash.py").write_text("import os, signal, sys\n" + end)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(graph_process, "_WORKER", "crash")
+    with pytest.raises(UserError, match=message) as error:
+        graph_process.ask({"meta": "model.meta"}, {}, Limits())
+    assert "'model.meta'" in str(error.value)
+
+
+def test_a_temporary_folder_without_room_is_one_line(monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(graph_process, "save", full)
+    with pytest.raises(UserError, match="No space left .* TMPDIR"):
+        graph_process.ask({"meta": "model.meta"}, {}, Limits())
+
+
+def test_the_process_leaves_no_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(graph_process.tempfile, "tempdir", str(tmp_path / "t"))
+    (tmp_path / "t").mkdir()
+    refused(checkpoint_with(tmp_path, endless), Limits(seconds=1))
+    assert os.listdir(tmp_path / "t") == []
+
+
+@pytest.mark.parametrize(
+    "error, found",
+    [
+        (MemoryError(), {"out_of_memory": True}),
+        (
+            tf.errors.ResourceExhaustedError(None, None, "OOM"),
+            {"out_of_memory": True},
+        ),
+        (UserError("mend it"), {"error": "mend it"}),
+        (
+            RecursionError("too\ndeep"),
+            {
+                "error": "--verify: the graph 'm.meta' is refused: "
+                "RecursionError: too deep"
+            },
+        ),
+    ],
+)
+def test_whatever_the_process_meets_is_one_line(error, found):
+    assert graph_worker._failure(error, "m.meta") == found
+
+
+# A user's own model.
 
 
 def test_a_model_that_refuses_its_input_is_one_line():
@@ -32,4 +195,4 @@ def test_a_model_without_symbolic_outputs_needs_the_name_of_its_tensor():
             return value
 
     with pytest.raises(UserError, match="--outputs=generator=TENSOR:0"):
-        meta_graph._only_output("generator", Own())
+        verify._only_output("generator", Own())

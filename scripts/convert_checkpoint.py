@@ -5,13 +5,17 @@ python scripts/convert_checkpoint.py --checkpoint=logs/model.ckpt-9000 \
     --keras_model=my_models.py:networks --output_dir=converted --verify
 """
 
+import contextlib
+import dataclasses
 import os
+import signal
 
 import command_line
 from absl import flags
 
 from tf2gan.common import specs
 from tf2gan.common.errors import UserError
+from tf2gan.common.interrupt import Interrupted
 
 FLAGS = flags.FLAGS
 
@@ -58,7 +62,8 @@ flags.DEFINE_bool(
 flags.DEFINE_string(
     "base",
     None,
-    "With --to=tf1: TF1 checkpoint to take all other variables from.",
+    "With --to=tf1: TF1 checkpoint to take all other variables from, and, for "
+    "--verify, the graph in the .meta file beside it.",
 )
 flags.DEFINE_bool(
     "verify",
@@ -84,45 +89,151 @@ flags.DEFINE_list(
 flags.DEFINE_integer(
     "seed", 0, "Decides the inputs of --verify.", lower_bound=0
 )
+flags.DEFINE_float(
+    "verify_memory_gib",
+    4,
+    "Memory that a .meta file's graph may take when it is verified (on Linux).",
+    lower_bound=0.1,
+    upper_bound=2**20,
+)
+flags.DEFINE_float(
+    "verify_timeout",
+    300,
+    "Seconds that a .meta file's graph may take when it is verified.",
+    lower_bound=1,
+    upper_bound=10**6,
+)
 flags.DEFINE_bool("overwrite", False, "Replace files of an earlier conversion.")
 flags.adopt_module_key_flags(command_line)
+
+_REGISTRY = "a model of this package"
+_TO_KERAS = "--keras_model"
+_TO_TF1 = "--to=tf1 --keras_model"
+# The conversions that a flag means something for, and why it does not for others.
+_MEANT_FOR = {
+    "map": (
+        [_TO_KERAS, _TO_TF1],
+        "the variables of a model of this package have the same names on both sides",
+    ),
+    "write_map": ([_TO_KERAS], "only there a map is made"),
+    "assume_moving": (
+        [_TO_KERAS],
+        "elsewhere all moving averages are taken as they are",
+    ),
+    "weights_only": (
+        [_TO_KERAS, _TO_TF1],
+        "the training state of a model of this package is converted whole",
+    ),
+    "allow_unused": ([_TO_KERAS], "elsewhere nothing is left without a place"),
+    "base": ([_TO_TF1], "only there variables are missing"),
+    "inputs": (
+        [_TO_KERAS, _TO_TF1],
+        "the inputs of a model of this package are known",
+    ),
+    "outputs": (
+        [_TO_KERAS, _TO_TF1],
+        "the outputs of a model of this package are known",
+    ),
+    "verify_memory_gib": (
+        [_TO_KERAS, _TO_TF1],
+        "the graph of a model of this package needs no bound",
+    ),
+    "verify_timeout": (
+        [_TO_KERAS, _TO_TF1],
+        "the graph of a model of this package needs no bound",
+    ),
+}
+_OF_VERIFY = (
+    "tolerance",
+    "inputs",
+    "outputs",
+    "seed",
+    "verify_memory_gib",
+    "verify_timeout",
+)
 
 
 def main() -> None:
     """Converts what the flags say."""
     command_line.require_keras_on_tensorflow()
-    _check_flags()
+    conversion = _conversion()
+    _check_flags(conversion)
+    with _stopped_in_order():
+        {
+            _REGISTRY: _convert_registry,
+            _TO_KERAS: _convert_to_keras,
+            _TO_TF1: _convert_to_tf1,
+        }[conversion]()
+
+
+@contextlib.contextmanager
+def _stopped_in_order():
+    """Has SIGTERM end what is done as Ctrl-C does, with nothing half made left."""
+    signals = []
+
+    def stop(number, _):
+        signals.append(number)
+        # Not `Interrupted`, which Keras would report as a failure of the model.
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        if not signals:
+            raise
+        message = "interrupted; what was saved before is kept"
+        raise Interrupted(signals[0], message) from error
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _conversion():
+    if FLAGS.model and FLAGS.keras_model:
+        raise UserError("--model and --keras_model exclude each other")
     if FLAGS.keras_model is None:
-        _convert_registry()
-    elif FLAGS.to == "tf2":
-        _convert_to_keras()
-    else:
-        _convert_to_tf1()
+        return _REGISTRY
+    return _TO_KERAS if FLAGS.to == "tf2" else _TO_TF1
 
 
-def _check_flags():
-    if FLAGS.output_dir is None and not FLAGS.dry_run:
+def _check_flags(conversion):
+    if not FLAGS.output_dir and not FLAGS.dry_run:
         raise UserError(
             "--output_dir is missing; name a folder for the results"
         )
-    if FLAGS.model and FLAGS.keras_model:
-        raise UserError("--model and --keras_model exclude each other")
-    back = FLAGS.to == "tf1" and FLAGS.keras_model
-    if FLAGS.keras_model is None and (FLAGS.map or FLAGS.write_map):
-        raise UserError(
-            "--map and --write_map are for --keras_model; the variables of a model "
-            "of this package have the same names on both sides"
-        )
-    if back and FLAGS.verify:
-        raise UserError(
-            "--verify runs TF1's graph, which --to=tf1 --keras_model does not have; "
-            "convert the result to TF2 with --verify, its .meta file beside it"
-        )
-    if FLAGS.checkpoint is None and not back:
+    _check_meant(conversion)
+    if not FLAGS.checkpoint and conversion != _TO_TF1:
         raise UserError("--checkpoint is missing; name a checkpoint or a run")
-    if back and FLAGS.map is None:
+    if conversion == _TO_TF1 and FLAGS.map is None:
         raise UserError(
             "--to=tf1 needs --map: the map.json that the conversion to TF2 left"
+        )
+    if conversion == _TO_TF1 and FLAGS.verify and FLAGS.base is None:
+        raise UserError(
+            "--verify runs TF1's graph, and --to=tf1 --keras_model makes none; name "
+            "by --base the old checkpoint, with its .meta file beside it"
+        )
+
+
+def _check_meant(conversion):
+    """Refuses flags that would be ignored."""
+    for name, (conversions, why) in _MEANT_FOR.items():
+        if FLAGS[name].present and conversion not in conversions:
+            raise UserError(
+                f"--{name} is for {' and '.join(conversions)}, and this is the "
+                f"conversion of {conversion}: {why}; leave it out"
+            )
+    for name in _OF_VERIFY:
+        if FLAGS[name].present and not FLAGS.verify:
+            raise UserError(
+                f"--{name} is for --verify; add that or leave it out"
+            )
+        if FLAGS[name].value != FLAGS[name].value:
+            raise UserError(f"--{name}=nan is no number; give one")
+    if FLAGS.verify and FLAGS.dry_run:
+        raise UserError(
+            "--verify runs what was converted, and --dry_run converts nothing; leave "
+            "one of them out"
         )
 
 
@@ -136,13 +247,12 @@ def _convert_registry():
             shape = "x".join(map(str, value.shape)) or "scalar"
             print(f"{name:60} {shape:>14}  same name")
         return
-    path = registry.write(source, FLAGS.output_dir, FLAGS.overwrite)
+    check = _verify_registry if FLAGS.verify else None
+    path = registry.write(source, FLAGS.output_dir, FLAGS.overwrite, check)
     print(
         f"{len(source.state)} variables of {source.spec.name} after "
         f"{source.step} iterations: wrote {path}"
     )
-    if FLAGS.verify:
-        _verify_registry(source, path)
 
 
 def _verify_registry(source, path):
@@ -218,6 +328,8 @@ def _convert_to_tf1():
 
     models = keras_models.load_models(FLAGS.keras_model)
     mapping = map_file.read_map(FLAGS.map)
+    if FLAGS.weights_only:
+        mapping = dataclasses.replace(mapping, optimizers=())
     if FLAGS.checkpoint:
         convert.restore(models, FLAGS.checkpoint)
     base = tf1_checkpoint.Tf1Checkpoint(FLAGS.base) if FLAGS.base else None
@@ -225,14 +337,25 @@ def _convert_to_tf1():
     if FLAGS.dry_run:
         print(mapping.table())
         return
-    with outputs.staged(FLAGS.output_dir, FLAGS.overwrite) as part:
-        tf1_checkpoint.write(os.path.join(part, "model.ckpt"), values)
+    read = [path for path in (FLAGS.checkpoint, FLAGS.base) if path]
+    sources = [tf1_checkpoint.find(path) for path in read]
+    with outputs.staged(FLAGS.output_dir, FLAGS.overwrite, sources) as part:
+        path = os.path.join(part, "model.ckpt")
+        tf1_checkpoint.write(path, values)
+        if FLAGS.verify:
+            written = tf1_checkpoint.Tf1Checkpoint(path)
+            _verify_graph(written, models, mapping, base.meta_path)
     print(f"wrote {len(values)} variables to {FLAGS.output_dir}/model.ckpt")
 
 
-def _verify_graph(checkpoint, models, mapping):
-    from tf2gan.migration import verify
+def _verify_graph(checkpoint, models, mapping, meta=""):
+    from tf2gan.migration import graph_process, verify
 
+    if not graph_process.BOUNDS_MEMORY:
+        print(
+            "note: the memory that the graph takes is bounded on Linux only, here "
+            "--verify_timeout alone holds"
+        )
     rows = verify.verify_graph(
         checkpoint,
         models,
@@ -240,6 +363,8 @@ def _verify_graph(checkpoint, models, mapping):
         _pairs("inputs"),
         _pairs("outputs"),
         FLAGS.seed,
+        graph_process.Limits(FLAGS.verify_memory_gib, FLAGS.verify_timeout),
+        meta,
     )
     _finish(verify.report(rows, FLAGS.tolerance))
 

@@ -32,6 +32,9 @@ _RESTORE_ERRORS = (
     IndexError,
     TypeError,
 )
+_FILES = 3  # that each value is in: .weights.h5, .keras, the checkpoint
+_ITEM_BYTES = 8  # of the largest type
+_ENTRY_BYTES = 4096  # around a value, in HDF5
 # TF1's defaults, which are not those of Keras.
 _EPSILONS = {slots.ADAM: 1e-8, slots.RMSPROP: 1e-10}
 _MOST_RANGES = 20  # in a note
@@ -91,6 +94,8 @@ class Conversion:
         self._keras = variables(models)
         self._options = options
         self.map = given or self._propose()
+        if options.unused:
+            self.map = _with_unused(self.map)
         if options.weights_only:
             self.map = dataclasses.replace(self.map, optimizers=())
         elif not self.map.optimizers:
@@ -98,12 +103,9 @@ class Conversion:
         self._report()
 
     def _propose(self):
-        found = pairing.propose(
+        return pairing.propose(
             self.inventory.variables, self._keras, self._options.assume_moving
         )
-        if self._options.unused:
-            found = _with_unused(found)
-        return found
 
     def _add_optimizers(self):
         """Pairs the optimizers, once all variables have their partners."""
@@ -325,7 +327,9 @@ class Conversion:
           UserError: if the folder cannot be written, or is not empty and
             `overwrite` is false.
         """
-        with outputs.staged(folder, overwrite) as part:
+        sources = [self.checkpoint.path]
+        with outputs.staged(folder, overwrite, sources) as part:
+            outputs.require_space(part, _most_bytes(self.models))
             for name, model in self.models.items():
                 model.save_weights(os.path.join(part, name + ".weights.h5"))
                 _save(model, os.path.join(part, name + ".keras"))
@@ -366,6 +370,15 @@ def load_values(
         optimizer_state.load(
             pair, targets[pair.model], _by_tf1(mapping, by_key), read
         )
+
+
+def _most_bytes(models):
+    """Returns what the files of models take at most."""
+    values = [v for model in models.values() for v in model.variables]
+    for target in _targets(models).values():
+        values += target.optimizer.variables
+    size = sum(np.prod(v.shape) * _ITEM_BYTES + _ENTRY_BYTES for v in values)
+    return int(_FILES * size)
 
 
 def _save(model, path):

@@ -1,24 +1,24 @@
 """Runs parts of the graph in a `.meta` file, as a file of a stranger.
 
 Only what computes the wanted tensors is imported, and only if none of it can touch
-files or run code.
+files or run code. What it takes in memory and time has no bound here: that is for
+`graph_process`.
 """
 
 import os
-from typing import Any, Dict, Iterable, Mapping
+from typing import AbstractSet, Any, Dict, Iterable, Mapping, Sequence
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from tf2gan.common.errors import UserError
+from tf2gan.migration import messages
 from tf2gan.migration.tf1_checkpoint import Tf1Checkpoint
-from tf2gan.migration.variable_map import VariableMap
 
 tf1 = tf.compat.v1
 
-_LARGEST_FILE = 1 << 31  # bytes, the most that protobuf reads
-_LONGEST_RUN = 300_000  # milliseconds
+# Each has a stack, which counts as memory.
+_MOST_THREADS = 8
 _HARM = "^harm"  # no variable has such a name
 _VARIABLES = ("VariableV2", "Variable", "VarHandleOp")
 _STATEFUL = (*_VARIABLES, "Placeholder", "ReadVariableOp")
@@ -30,18 +30,15 @@ def read_meta(path: str) -> tf1.MetaGraphDef:
     """Reads a `.meta` file.
 
     Raises:
-      UserError: if there is none, or it is damaged.
+      UserError: if there is none, or it is damaged or too large.
     """
     from google.protobuf.message import DecodeError
 
-    if not os.path.isfile(path):
-        raise UserError(
-            f"--verify: no graph '{path}'; copy the .meta file beside the "
-            "checkpoint, or leave out --verify"
-        )
     try:
-        if os.path.getsize(path) >= _LARGEST_FILE:
-            raise ValueError("it is too large")
+        if os.path.getsize(path) > messages.MOST_MEGABYTES * messages.MEGABYTE:
+            raise ValueError(
+                f"it is too large, a graph may have {messages.MOST_MEGABYTES} MB"
+            )
         meta = tf1.MetaGraphDef()
         with open(path, "rb") as file:
             meta.ParseFromString(file.read())
@@ -64,7 +61,11 @@ class MetaGraph:
         self._needs: Dict[str, frozenset] = {}
 
     def find_output(
-        self, name: str, model: keras.Model, mapping: VariableMap
+        self,
+        name: str,
+        own: AbstractSet[str],
+        others: AbstractSet[str],
+        shape: Sequence[Any],
     ) -> str:
         """Returns the tensor that ends the network whose variables are paired.
 
@@ -72,13 +73,16 @@ class MetaGraph:
         network, has the shape of the model's output, lies in the scope of the
         variables, and nothing in that scope is computed from it.
 
+        Args:
+          name: of the model, for the message.
+          own: names of the variables that are paired with the model's.
+          others: names of those that are paired with other models'.
+          shape: of the model's output, None where it may be any size.
+
         Raises:
           UserError: if there is no such tensor, or several.
         """
-        own = {p.tf1 for p in mapping.pairs if p.keras.split("/", 1)[0] == name}
         trained = {n for n in own if "moving_" not in n}
-        others = {p.tf1 for p in mapping.pairs} - own
-        shape = _only_output(name, model).shape
         fitting = self._fitting(trained, others, shape)
         scope = os.path.commonpath(trained) if trained else ""
         ends = _ends_in_scope(fitting, scope)
@@ -171,16 +175,19 @@ class MetaGraph:
         """
         graph, names = self._import([node_of(t) for t in wanted.values()])
         try:
-            with graph.as_default(), tf1.Session(graph=graph) as session:
-                for name in names:
-                    if self._nodes[name].op in _VARIABLES:
-                        _restore(session, graph, name, checkpoint)
-                options = tf1.RunOptions(timeout_in_ms=_LONGEST_RUN)
-                return session.run(wanted, feeds, options)
+            with graph.as_default():
+                assigned = {
+                    name: _assign(graph, name, checkpoint)
+                    for name in names
+                    if self._nodes[name].op in _VARIABLES
+                }
+                with tf1.Session(graph=graph, config=_config()) as session:
+                    for name, (assign, value) in assigned.items():
+                        session.run(assign, {value: checkpoint.read(name)})
+                    return session.run(wanted, feeds)
         except (tf.errors.OpError, ValueError, KeyError, TypeError) as error:
             raise UserError(
-                "--verify: the graph does not run: "
-                + str(error).strip().splitlines()[0][:300]
+                "--verify: the graph does not run: " + _reason(error)
             ) from error
 
     def _import(self, targets):
@@ -204,7 +211,7 @@ class MetaGraph:
         except (ValueError, tf.errors.OpError, KeyError) as error:
             raise UserError(
                 "--verify: TensorFlow cannot import the graph: "
-                + str(error).strip().splitlines()[0][:300]
+                + _reason(error)
             ) from error
         return graph, names
 
@@ -227,17 +234,6 @@ class MetaGraph:
             seen[name] = True
             stack += [node_of(i) for i in self._nodes[name].input]
         return list(seen)
-
-
-def _only_output(name, model):
-    outputs = getattr(model, "outputs", None) or ()
-    if len(outputs) != 1:
-        raise UserError(
-            f"--verify: the model '{name}' has {len(outputs) or 'no'} symbolic "
-            "outputs, so its tensor cannot be found; name it with "
-            f"--outputs={name}=TENSOR:0"
-        )
-    return outputs[0]
 
 
 def _ends_in_scope(fitting, scope):
@@ -286,19 +282,34 @@ def may_be(shape: tf.TensorShape, expected: Iterable[Any]) -> bool:
     return int(np.prod(sizes)) == int(np.prod(wanted))
 
 
-def _restore(session, graph, name, checkpoint):
-    variable = graph.get_operation_by_name(name)
+def _assign(graph, name, checkpoint):
+    """Returns what sets a variable, and the placeholder of its value."""
     if name not in checkpoint.variables:
         raise UserError(
             f"--verify: '{name}' of the graph is not in the checkpoint"
         )
-    value = checkpoint.read(name)
+    variable = graph.get_operation_by_name(name)
+    value = tf1.placeholder(checkpoint.variables[name].dtype)
     if variable.type == "VarHandleOp":
         assign = tf.raw_ops.AssignVariableOp(
-            resource=variable.outputs[0], value=tf.constant(value)
+            resource=variable.outputs[0], value=value
         )
     else:
-        assign = tf.raw_ops.Assign(
-            ref=variable.outputs[0], value=tf.constant(value)
-        )
-    session.run(assign)
+        assign = tf.raw_ops.Assign(ref=variable.outputs[0], value=value)
+    return assign, value
+
+
+def _reason(error):
+    """Returns a line of an error: TensorFlow puts where before what."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    node = [at for at, line in enumerate(lines) if line.startswith("Node: ")]
+    reason = lines[node[-1] :] if node else lines
+    return " ".join(reason[:2])[:300] or type(error).__name__
+
+
+def _config():
+    threads = min(os.cpu_count() or 1, _MOST_THREADS)
+    return tf1.ConfigProto(
+        intra_op_parallelism_threads=threads,
+        inter_op_parallelism_threads=threads,
+    )

@@ -9,7 +9,7 @@ import dataclasses
 import json
 import os
 import shutil
-from typing import Dict, Optional
+from typing import Callable, Dict, Optional
 
 import numpy as np
 
@@ -29,6 +29,8 @@ _POWERS = (
     (specs.DISCRIMINATOR, "", "D_global_step"),
     (specs.GENERATOR, "_1", "G_global_step"),
 )
+_FILES = 3  # that a value may be in
+_ROOM = 2**20  # bytes for what is around the values
 _STEP_DTYPE = np.int32  # of TF1's steps; Keras counts in int64
 
 
@@ -196,27 +198,43 @@ def check(
             )
 
 
-def write(source: Source, folder: str, overwrite: bool = False) -> str:
+def write(
+    source: Source,
+    folder: str,
+    overwrite: bool = False,
+    check: Optional[Callable[[Source, str], None]] = None,
+) -> str:
     """Writes a checkpoint for the other side; returns its path.
 
     Of a run, the folder becomes one that the other side's script can resume. For
     TF2 there are the Keras models too: `<network>.keras` and
     `<network>.weights.h5`.
 
+    Args:
+      source: what to write.
+      folder: where; it is made.
+      overwrite: whether files there may be replaced.
+      check: is called with the source and the path of the checkpoint before
+        anything is moved to the folder; what it raises leaves the folder as it was.
+
     Raises:
       UserError: if the folder cannot be written, or is not empty and `overwrite`
         is false.
     """
     name = f"model-{source.step}"
-    with outputs.staged(folder, overwrite) as part:
+    with outputs.staged(folder, overwrite, [source.path]) as part:
         inner = os.path.join(part, "checkpoints")
         if source.framework == "tf1":
+            size = sum(value.nbytes for value in source.state.values())
+            outputs.require_space(part, _FILES * size + _ROOM)
             _write_tf2(source, part, inner)
         else:
             state = {n: _as_tf1(n, v) for n, v in source.state.items()}
             tf1_checkpoint.write(os.path.join(inner, name), state)
         if source.run_dir:
             _write_run(source, part, folder)
+        if check:
+            check(source, os.path.join(inner, name))
     return os.path.join(folder, "checkpoints", name)
 
 

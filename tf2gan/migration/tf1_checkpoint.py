@@ -1,12 +1,14 @@
 """Reads and writes checkpoints of TF1's Saver, as files of strangers.
 
 Both formats are read: V2 (`NAME.index` and `NAME.data-...`) and, where TensorFlow
-still reads it, V1 (one file). Written is V2, which TF 1.15's Saver restores.
+still reads it, V1 (the file `NAME`, or `NAME-00000-of-00002` and so on). Written is
+V2, which TF 1.15's Saver restores.
 """
 
 import dataclasses
 import os
-from typing import Dict, Tuple
+import re
+from typing import Dict, List, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -22,7 +24,9 @@ _READER_ERRORS = (
     TypeError,
 )
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
-_ENDINGS = (".index", ".meta", ".data-00000-of-00001")
+_ENDING = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
+# A shard of format V1, or TensorFlow's pattern of all of them.
+_SHARD = re.compile(r"-(\d{5}|\?{5})-of-(?P<count>\d{5})$")
 # A Snappy block, of which V1 files consist, grows less than this when it is
 # decompressed, and a number in it takes at least a byte.
 _LARGEST_GROWTH = 64
@@ -95,13 +99,28 @@ class Tf1Checkpoint:
         """The last part of the path."""
         return os.path.basename(self.path)
 
+    @property
+    def meta_path(self) -> str:
+        """Where the Saver wrote the graph."""
+        return _SHARD.sub("", self.path) + ".meta"
+
     def read(self, name: str) -> np.ndarray:
         """Returns the value of a variable; UserError if its bytes are damaged."""
         try:
-            value = np.asarray(self._reader.get_tensor(name))
+            value = np.asarray(self._get(name))
         except _READER_ERRORS as error:
             raise _unreadable(self.path, error, name) from error
         return value.reshape(self.variables[name].shape)
+
+    def _get(self, name):
+        try:
+            return self._reader.get_tensor(name)
+        except tf.errors.UnimplementedError:  # slices in format V1
+            return tf.raw_ops.Restore(
+                file_pattern=self.path,
+                tensor_name=name,
+                dt=self.variables[name].dtype,
+            )
 
     def read_all(self) -> Dict[str, np.ndarray]:
         """Returns all values by name."""
@@ -118,11 +137,13 @@ def find(path: str) -> str:
     Raises:
       UserError: if no checkpoint is there.
     """
-    for ending in _ENDINGS:
-        if path.endswith(ending) and os.path.exists(path):
-            path = path[: -len(ending)]
+    if _ENDING.search(path) and os.path.exists(path):
+        path = _ENDING.sub("", path)
     if os.path.isdir(path):
         path = _latest(path)
+    shards = _shards_beside(path)
+    if shards:
+        return shards
     if os.path.isfile(path + ".index") or os.path.isfile(path):
         return path
     raise UserError(
@@ -131,17 +152,65 @@ def find(path: str) -> str:
     )
 
 
+def _shards_beside(path):
+    """Returns TensorFlow's pattern if a path means shards of format V1, else ""."""
+    if _SHARD.search(path):
+        found = [path]
+    elif os.path.isfile(path + ".index") or os.path.isfile(path):
+        return ""
+    else:
+        found = _of_one_name(path)
+    patterns = {_SHARD.sub(r"-?????-of-\g<count>", name) for name in found}
+    if len(patterns) > 1:
+        raise UserError(
+            f"there are several checkpoints '{path}', in different numbers of "
+            f"files; name one of them: {', '.join(sorted(patterns))}"
+        )
+    return patterns.pop() if patterns else ""
+
+
+def _of_one_name(path):
+    folder, name = os.path.split(path)
+    try:
+        names = os.listdir(folder or ".")
+    except OSError:
+        return []
+    beside = [os.path.join(folder, n) for n in names if _SHARD.search(n)]
+    return [other for other in beside if _SHARD.sub("", other) == path]
+
+
+def _files_v1(path) -> List[str]:
+    """Returns the paths of a checkpoint's files in format V1."""
+    match = _SHARD.search(path)
+    if not match:
+        return [path]
+    count = int(match["count"])
+    paths = []
+    for number in range(count):
+        shard = f"{path[: match.start()]}-{number:05d}-of-{count:05d}"
+        if not os.path.isfile(shard):
+            raise UserError(
+                f"the checkpoint '{path}' is of {count} files, and '{shard}' is "
+                "missing; copy them all into one folder"
+            )
+        paths.append(shard)
+    if not paths:
+        raise UserError(f"the checkpoint '{path}' is of no file")
+    return paths
+
+
 def check_files(path: str) -> None:
     """Raises `UserError` unless the files of a checkpoint fit their index."""
     if os.path.isfile(path + ".index"):
         table_file.read_bundle_index(path)
-    elif table_file.is_table(path):
-        table_file.check_blocks(path)
-    else:
-        raise UserError(
-            f"'{path}' is no checkpoint: it does not end as one of format V1 "
-            "does, and of format V2 there is no index beside it"
-        )
+        return
+    for file in _files_v1(path):
+        if not table_file.is_table(file):
+            raise UserError(
+                f"'{file}' is no checkpoint: it does not end as one of format V1 "
+                "does, and of format V2 there is no index beside it"
+            )
+        table_file.check_blocks(file)
 
 
 def write(path: str, values: Dict[str, np.ndarray]) -> None:
@@ -187,11 +256,12 @@ def _is_number(dtype):
 def _check_v1_sizes(path, variables):
     if os.path.isfile(path + ".index"):
         return
-    most = _LARGEST_GROWTH * os.path.getsize(path)
+    size = sum(os.path.getsize(file) for file in _files_v1(path))
+    most = _LARGEST_GROWTH * size
     for variable in variables:
         count = 1
-        for size in variable.shape:
-            count *= size
+        for length in variable.shape:
+            count *= length
         if min(variable.shape, default=0) < 0 or count > most:
             raise ValueError(
                 f"the shape of '{variable.name}' is {list(variable.shape)}"

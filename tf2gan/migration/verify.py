@@ -1,20 +1,19 @@
 """Runs both sides of a conversion on the same inputs and compares their outputs."""
 
 import dataclasses
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+import os
+from typing import Any, Dict, List, Mapping, Tuple
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from tf2gan.common import randomness
 from tf2gan.common.errors import UserError
-from tf2gan.migration import user_code
-from tf2gan.migration.meta_graph import MetaGraph, may_be, read_meta
+from tf2gan.migration import graph_process, user_code
+from tf2gan.migration.feeds import BATCH_SIZE
+from tf2gan.migration.graph_process import Limits
 from tf2gan.migration.tf1_checkpoint import Tf1Checkpoint
 from tf2gan.migration.variable_map import VariableMap
-
-BATCH_SIZE = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,45 +80,101 @@ def verify_graph(
     given_inputs: Mapping[str, str],
     given_outputs: Mapping[str, str],
     seed: int = 0,
+    limits: Limits = Limits(),  # noqa: B008 (it is frozen)
+    meta: str = "",
 ) -> List[Comparison]:
-    """Runs the graph beside a checkpoint and the models on seeded inputs.
+    """Runs the graph of a checkpoint and the models on seeded inputs.
+
+    The graph is run in a process of its own, on the CPU.
 
     Args:
-      checkpoint: with a `.meta` file beside it.
-      models: loaded from it.
+      checkpoint: of TF1.
+      models: in the same state.
       mapping: as it was carried out.
       given_inputs: by the name of a placeholder, the model whose input it takes,
         a number, true or false, or the path of an .npy file; by the name of a
         model, the file of its input.
       given_outputs: by model, the name of the tensor that it computes.
       seed: decides the inputs.
+      limits: of that process.
+      meta: path of the graph; by default it is beside the checkpoint.
 
     Raises:
-      UserError: if the graph cannot be had, or its inputs or outputs are not to
-        be told.
+      UserError: if the graph cannot be had, goes beyond the limits, or its inputs
+        or outputs are not to be told.
     """
-    graph = MetaGraph(read_meta(checkpoint.path + ".meta"))
+    _check_names(given_outputs, models)
     inputs = _model_inputs(models, given_inputs, seed)
-    wanted = {
-        name: given_outputs.get(name) or graph.find_output(name, model, mapping)
+    networks = {
+        name: _network(name, model, mapping, given_outputs.get(name))
         for name, model in models.items()
     }
-    feeds = {}
-    for name, tensor in graph.placeholders(wanted.values()).items():
-        text = given_inputs.get(name, given_inputs.get(name + ":0"))
-        if text is None and graph.has_default(name):
-            continue
-        model, value = _fed(name, tensor, text, inputs)
-        feeds[name + ":0"] = value
-        if model:
-            inputs[model] = value  # with the batch size that TF1 asks for
-    reference = graph.run(wanted, feeds, checkpoint)
+    fed, values = _given_to_placeholders(given_inputs, inputs)
+    question = {
+        "meta": os.path.abspath(meta or checkpoint.meta_path),
+        "checkpoint": os.path.abspath(checkpoint.path),
+        "networks": networks,
+        "fed": fed,
+    }
+    _check_meta(question["meta"])
+    arrays = {"inputs/" + name: value for name, value in inputs.items()}
+    arrays.update(values)
+    answer, found = graph_process.ask(question, arrays, limits)
     candidate = {
-        name: _computed(name, model, inputs[name])
+        name: _computed(name, model, found["inputs/" + name])
         for name, model in models.items()
     }
+    reference = {name: found["outputs/" + name] for name in models}
     rows = compare(_in_shape(reference, candidate), candidate)
-    return [dataclasses.replace(row, tensor=wanted[row.name]) for row in rows]
+    tensors = answer["tensors"]
+    return [dataclasses.replace(r, tensor=tensors[r.name]) for r in rows]
+
+
+def _check_names(given_outputs, models):
+    for name in given_outputs:
+        if name not in models:
+            raise UserError(
+                f"--outputs={name}=...: no such model; there are: "
+                f"{', '.join(models)}"
+            )
+
+
+def _check_meta(path):
+    if not os.path.isfile(path):
+        raise UserError(
+            f"--verify: no graph '{path}'; copy the .meta file beside the "
+            "checkpoint, or leave out --verify"
+        )
+
+
+def _network(name, model, mapping, output):
+    """Returns by what the process is to find the output of a network."""
+    own = [p.tf1 for p in mapping.pairs if p.keras.split("/", 1)[0] == name]
+    shape = None if output else list(_only_output(name, model).shape)
+    return {"variables": own, "output": output, "shape": shape}
+
+
+def _only_output(name, model):
+    outputs = getattr(model, "outputs", None) or ()
+    if len(outputs) != 1:
+        raise UserError(
+            f"--verify: the model '{name}' has {len(outputs) or 'no'} symbolic "
+            "outputs, so its tensor cannot be found; name it with "
+            f"--outputs={name}=TENSOR:0"
+        )
+    return outputs[0]
+
+
+def _given_to_placeholders(given, inputs):
+    """Returns the models that placeholders are given, and the values."""
+    others = {n: text for n, text in given.items() if n not in inputs}
+    fed = {name: text for name, text in others.items() if text in inputs}
+    values = {
+        "given/" + name: _given(name, text, inputs)
+        for name, text in others.items()
+        if name not in fed
+    }
+    return fed, values
 
 
 def _computed(name, model, value):
@@ -148,7 +203,7 @@ def _model_inputs(models, given, seed):
     inputs = {}
     for name, model in models.items():
         if name in given:
-            inputs[name] = _given(name, given[name], np.float32, {})
+            inputs[name] = _batch(name, given[name])
             continue
         shapes = [tuple(i.shape) for i in getattr(model, "inputs", None) or []]
         if len(shapes) != 1:
@@ -162,27 +217,17 @@ def _model_inputs(models, given, seed):
     return inputs
 
 
-def _fed(name, tensor, text, inputs):
-    """Returns the model whose input a placeholder is, if any, and its value."""
-    if text is None:
-        model = _guess(tensor, inputs)
-    elif text in inputs:
-        model = text
-    else:
-        return None, _given(name, text, tensor.dtype.as_numpy_dtype, inputs)
-    if model is None:
-        return None, np.zeros(_sizes(tensor), bool)
-    return model, _as(tensor, inputs[model])
+def _batch(name, text):
+    value = _given(name, text, {})
+    if value.ndim == 0 or len(value) == 0:
+        raise UserError(
+            f"--inputs={name}={text}: expected an .npy file with a batch of inputs "
+            "of that model"
+        )
+    return value
 
 
-def _sizes(tensor):
-    """Returns the shape of a flag, a single one if the placeholder has none."""
-    if tensor.shape.rank is None:
-        return []
-    return [size or BATCH_SIZE for size in tensor.shape.as_list()]
-
-
-def _given(name, text, dtype, inputs):
+def _given(name, text, inputs):
     """Returns the value that the user wants."""
     try:
         if text.endswith(".npy"):
@@ -192,35 +237,10 @@ def _given(name, text, dtype, inputs):
             return np.array(mapped)
         value = {"true": 1.0, "false": 0.0}.get(text.lower())
         value = float(text) if value is None else value
-        return np.asarray(value).astype(dtype)
+        return np.asarray(value, np.float64)
     except (ValueError, OSError, EOFError) as error:
         raise UserError(
             f"--inputs={name}={text}: expected one of the models "
             f"({', '.join(inputs)}), a number, true, false, or an .npy file "
             f"without objects: {str(error)[:200]}"
         ) from error
-
-
-def _guess(tensor, inputs) -> Optional[str]:
-    """Returns the model whose input a placeholder is; None for a flag."""
-    if tensor.dtype == tf.bool:
-        return None
-    fitting = [m for m, v in inputs.items() if may_be(tensor.shape, v.shape)]
-    if len(fitting) == 1 and tensor.shape.rank is not None:
-        return fitting[0]
-    raise UserError(
-        f"--verify: cannot tell what to feed '{tensor.name}' {tensor.shape} "
-        f"(fitting: {', '.join(fitting) or 'none'}); say it with "
-        f"--inputs={tensor.name}=MODEL, a number, true, false or an .npy file"
-    )
-
-
-def _as(tensor, value):
-    """Gives an input the batch size and type that a placeholder asks for."""
-    if tensor.shape.rank is None:
-        return value.astype(tensor.dtype.as_numpy_dtype)
-    shape = tensor.shape.as_list()
-    size = len(value) if not shape or shape[0] is None else shape[0]
-    repeats = -(-size // len(value))
-    value = np.concatenate([value] * repeats)[:size]
-    return value.astype(tensor.dtype.as_numpy_dtype)
