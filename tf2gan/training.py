@@ -300,7 +300,7 @@ def _optimizer_variables(optimizer, network, suffix):
 
 
 def _loss_scale():
-    """Returns what losses are multiplied by, so that float16 holds gradients."""
+    """Returns the factor by which float16 holds gradients of the losses."""
     is_half = keras.config.dtype_policy().compute_dtype == "float16"
     return _FLOAT16_LOSS_SCALE if is_half else None
 
