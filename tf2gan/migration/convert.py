@@ -375,8 +375,9 @@ def load_values(
 def _most_bytes(models):
     """Returns what the files of models take at most."""
     values = [v for model in models.values() for v in model.variables]
-    for target in _targets(models).values():
-        values += target.optimizer.variables
+    for model in models.values():
+        # Whatever optimizer it is, `.keras` has its variables.
+        values += getattr(getattr(model, "optimizer", None), "variables", [])
     size = sum(np.prod(v.shape) * _ITEM_BYTES + _ENTRY_BYTES for v in values)
     return int(_FILES * size)
 
