@@ -1,0 +1,263 @@
+"""What a worker of the benchmark measures: a trainer, or products of matrices.
+
+All times are lists of seconds. Keeps to Python 3.7 and TensorFlow 1.15.
+"""
+
+import dataclasses
+import importlib
+import os
+import platform
+import resource
+import sys
+import tempfile
+import time
+import types
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from tf2gan.common import datasets, specs
+from tf2gan.common.config import TrainConfig
+from tf2gan.common.errors import UserError
+
+SEED = 0
+WARM_UP = 10  # iterations before anything is timed
+BATCHES = 8  # different ones, taken in turn
+SAMPLES = 20  # images that the training scripts draw at a time
+MEBIBYTE = 2**20
+_FRAMEWORKS = {"tf1gan": "tf1", "tf2gan": "tf2"}
+_HERE = os.path.dirname(os.path.abspath(__file__))
+SOURCE_GRAPH = os.path.join(
+    os.path.dirname(_HERE), "compat_tests", "source_graph.py"
+)
+
+
+class Training:
+    """Iterations of a trainer, on batches in NumPy, until both losses are numbers."""
+
+    def __init__(
+        self,
+        side: str,
+        model: str,
+        update_ops: str,
+        batch_size: int,
+        image_size: Optional[int] = None,
+    ) -> None:
+        """Makes the trainer and warms it up.
+
+        Args:
+          side: "tf1gan", "tf2gan", or "tf.layers" for the source's graph.
+          model: name of the spec.
+          update_ops: "source" or "scoped".
+          batch_size: images per iteration.
+          image_size: height and width, in place of the spec's.
+
+        Raises:
+          UserError: if the side or the model cannot be made.
+        """
+        spec = specs.get_spec(model)
+        if image_size is not None:
+            shape = (image_size, image_size, spec.image_shape[2])
+            spec = dataclasses.replace(spec, image_shape=shape)
+        self._side, self._spec = side, spec
+        self._trainer = _make_trainer(side, spec, update_ops)
+        self._trainer.initialize(SEED)
+        self._batches = make_batches(spec, batch_size)
+        self._next = 0
+        for _ in range(WARM_UP):
+            self._iterate()
+
+    def run(self, iterations: int) -> List[float]:
+        """Times iterations, after one that is not timed.
+
+        That one finds in the caches what another process left there.
+        """
+        self._iterate()
+        return [_seconds(self._iterate) for _ in range(iterations)]
+
+    def phases(self, repetitions: int) -> Dict[str, List[float]]:
+        """Times each part of a training run, after a call that is not timed."""
+        with tempfile.TemporaryDirectory() as folder:
+            parts = self._phases(folder)
+            found = {}
+            for name, part in parts.items():
+                part()
+                found[name] = [_seconds(part) for _ in range(repetitions)]
+        return found
+
+    def _iterate(self):
+        self._call(self._trainer.train_step)
+
+    def _call(self, step):
+        """Calls a step with the next batch and waits for its losses."""
+        losses = step(*self._batches[self._next])
+        self._next = (self._next + 1) % BATCHES
+        return np.array(losses, "float64")
+
+    def _phases(self, folder):
+        trainer = self._trainer
+        training = importlib.import_module(self._side + ".training")
+        checkpoint = importlib.import_module(self._side + ".checkpoint")
+        checkpointer = checkpoint.Checkpointer(trainer, folder)
+        writer = training.open_summaries(folder, trainer)
+        images, latent = self._batches[0]
+        drawn = latent[: min(SAMPLES, len(latent))]
+        return {
+            "train_step": lambda: self._call(trainer.train_step),
+            "discriminator_step": lambda: self._call(
+                trainer.discriminator_step
+            ),
+            "generator_step": lambda: self._call(trainer.generator_step),
+            "evaluate": lambda: self._call(trainer.evaluate),
+            "generate": lambda: trainer.generate(drawn),
+            "save checkpoint": lambda: checkpointer.save(trainer.global_step),
+            "write summaries": lambda: trainer.write_summaries(
+                writer, images, latent
+            ),
+        }
+
+
+class MatrixProduct:
+    """Products of square float32 matrices, the fastest arithmetic there is."""
+
+    def __init__(self) -> None:
+        """Makes nothing yet: `scan` needs the machine for itself."""
+        import tensorflow as tf
+
+        self._multiply = tf.function(tf.linalg.matmul)
+        self._matrix = None
+
+    def scan(self, sizes: Sequence[int], repetitions: int) -> Dict[int, float]:
+        """Returns the best rate by size, and keeps to the best size from then on.
+
+        Rates are in operations per second.
+        """
+        rates = {}
+        for size in sizes:
+            self._choose(size)
+            best = min(self.run(repetitions))
+            rates[size] = product_flops(size) / best
+        self._choose(max(rates, key=rates.get))
+        return rates
+
+    def run(self, iterations: int) -> List[float]:
+        """Times products, after one that is not timed."""
+        self._product()
+        return [_seconds(self._product) for _ in range(iterations)]
+
+    def _choose(self, size):
+        import tensorflow as tf
+
+        random = np.random.RandomState(SEED)
+        values = random.uniform(-1, 1, [size, size]).astype("float32")
+        self._matrix = tf.constant(values)
+
+    def _product(self):
+        # One element is enough to wait for, and to copy from a GPU.
+        self._multiply(self._matrix, self._matrix)[0, 0].numpy()
+
+
+def product_flops(size: int) -> int:
+    """Returns the operations of a product of matrices [size, size]."""
+    return 2 * size**3
+
+
+def make_batches(
+    spec: specs.GanSpec, batch_size: int
+) -> List[Tuple[np.ndarray, np.ndarray]]:
+    """Returns batches of digits, or of noise where these do not fit the spec."""
+    try:
+        images = datasets.load_images(datasets.EMBEDDED, spec)
+    except UserError:
+        random = np.random.RandomState(SEED)
+        pixels = random.randint(0, 256, (batch_size,) + spec.image_shape)
+        images = datasets.Images("noise", pixels.astype("uint8"))
+    batches = datasets.Batches(images, spec, batch_size, SEED)
+    return list(batches.iterate(0, BATCHES))
+
+
+def _make_trainer(side, spec, update_ops):
+    if side == "tf.layers":
+        return _make_source(update_ops)
+    training = importlib.import_module(side + ".training")
+    training.configure_runtime(TrainConfig(_FRAMEWORKS[side], "unused"))
+    return training.Trainer(spec, update_ops)
+
+
+def _make_source(update_ops):
+    """Builds the source's graph with the `tf.layers` of the legacy Keras package.
+
+    Its file is written for TensorFlow 1.15's names, which it gets here. The updates
+    of averages are not pinned: the source did not do so.
+    """
+    import tensorflow.compat.v1 as tf
+
+    tf.logging.set_verbosity(tf.logging.ERROR)
+    tf.disable_v2_behavior()
+    try:
+        flatten = tf.layers.flatten
+    except (AttributeError, ImportError) as error:
+        raise UserError(
+            "the source's graph needs the legacy Keras package: pip install "
+            "tf_keras ({})".format(error)
+        ) from error
+    sys.path.insert(0, os.path.dirname(SOURCE_GRAPH))
+    import source_graph
+
+    source_graph.tf = _Tf1Names(tf, flatten)
+    return source_graph.SourceTrainer(update_ops, pinned=False, threads=0)
+
+
+class _Tf1Names:
+    """TensorFlow with the one name of `tf.contrib` that the source uses."""
+
+    def __init__(self, tf, flatten):
+        self._tf = tf
+        layers = types.SimpleNamespace(flatten=flatten)
+        self.contrib = types.SimpleNamespace(layers=layers)
+
+    def __getattr__(self, name):
+        return getattr(self._tf, name)
+
+
+def versions() -> Dict[str, str]:
+    """Returns those of what is at work in this process."""
+    found = {"python": platform.python_version(), "numpy": np.__version__}
+    for name in ("tensorflow", "keras", "tf_keras"):
+        if name in sys.modules:
+            found[name] = sys.modules[name].__version__
+    return found
+
+
+def memory() -> Dict[str, Any]:
+    """Returns resident memory in MiB: the present and the greatest there was.
+
+    The present one is None where there is no /proc.
+    """
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak *= 1 if sys.platform == "darwin" else 1024  # bytes there, KiB here
+    return {"present": _resident(), "peak": peak / MEBIBYTE}
+
+
+def _resident():
+    try:
+        with open("/proc/self/statm") as file:
+            pages = int(file.read().split()[1])
+    except OSError:
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE") / MEBIBYTE
+
+
+def _seconds(function: Callable) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def _loop(**settings):
+    import benchmark_loop  # of tf2gan alone
+
+    return benchmark_loop.Loop(**settings)
+
+
+KINDS = {"training": Training, "matrix_product": MatrixProduct, "loop": _loop}
