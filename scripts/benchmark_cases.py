@@ -11,7 +11,7 @@ from tqdm import tqdm
 from tf2gan.common.errors import UserError
 
 MATRIX_SIZES = (512, 768, 1024, 1536, 2048, 3072, 4096)
-PRODUCTS_PER_SIZE = 5
+PRODUCTS_PER_SIZE = 3
 TF115 = "1.15."
 
 
@@ -149,7 +149,7 @@ def measure(
         found = []
         for case, worker in zip(cases, started):
             found.append(Measurement(case, worker.receive()))
-            _check_version(found[-1])
+            check_version(found[-1])
         floor.scan(products)
         _measure_all(title, found, started, floor, products, rounds, iterations)
     return found
@@ -176,7 +176,8 @@ def rounds_of(title: str, rounds: int):
     return tqdm(range(rounds), title, disable=None, leave=False)
 
 
-def _check_version(measurement):
+def check_version(measurement: Measurement) -> None:
+    """Raises `UserError` if --tf115_python has another TensorFlow."""
     version = measurement.versions["tensorflow"]
     python = measurement.case.tf115_python
     if python and not version.startswith(TF115):

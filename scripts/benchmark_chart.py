@@ -65,8 +65,7 @@ def _draw_sizes(panel, rows, key):
     costs = [row["milliseconds_per_image"] for row in rows]
     panel.plot(sizes, costs, marker="o", label=rows[0]["label"])
     panel.plot(sizes, at_the_floor, color="black", label="floor")
-    panel.set_xscale("log", base=2)
-    panel.set_xticks(sizes, [str(size) for size in sizes])
+    panel.set_xticks(sizes, [str(size) for size in sizes], fontsize=8)
     panel.minorticks_off()
     panel.set_ylabel("ms per image")
     panel.set_ylim(bottom=0)
@@ -75,6 +74,7 @@ def _draw_sizes(panel, rows, key):
 
 
 def _draw_batch_sizes(panel, rows):
+    panel.set_xscale("log", base=2)
     _draw_sizes(panel, rows, "batch_size")
     panel.set_xlabel("batch size")
 

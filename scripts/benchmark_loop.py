@@ -56,7 +56,7 @@ class Loop:
                 **self._settings,
             )
             training.train(config)
-        return {**clock.found, "batch_size": self._settings["batch_size"]}
+        return clock.found
 
 
 class _Terminal(io.TextIOWrapper):

@@ -6,9 +6,11 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import benchmark_cases
 import benchmark_startup
+import benchmark_subjects
 from benchmark_cases import Case, Floor, Measurement
 from benchmark_processes import Workers
 
+from tf2gan.common.errors import UserError
 from tf2gan.common.specs import UPDATE_POLICIES
 
 SIDES = ("tf2gan", "tf1gan")
@@ -96,8 +98,19 @@ def phases(options: Options, _) -> Dict[str, Dict[str, List[float]]]:
 
 
 def loop(options: Options, _) -> Dict[str, Any]:
-    """Returns what `benchmark_loop.Loop.run` does."""
+    """Returns what `benchmark_loop.Loop.run` does, and the length of an epoch.
+
+    Raises:
+      UserError: if the data set has fewer than two batches.
+    """
     side, policy = FASTEST
+    digits = benchmark_subjects.count_digits(options.model)
+    per_epoch = digits // options.batch_size
+    if per_epoch < 2:
+        raise UserError(
+            f"--batch_size={options.batch_size}: the loop is timed between two "
+            f"batches of {digits} images; lower it, or leave loop out of --parts"
+        )
     with Workers() as workers:
         worker = workers.start(f"the training loop of {side}")
         worker.ask(
@@ -107,11 +120,12 @@ def loop(options: Options, _) -> Dict[str, Any]:
             update_ops=policy,
             batch_size=options.batch_size,
         )
-        return worker.ask(
+        found = worker.ask(
             "run",
             rounds=options.rounds,
-            iterations=LOOP_BLOCKS * options.iterations,
+            iterations=min(LOOP_BLOCKS * options.iterations, per_epoch - 1),
         )
+    return {**found, "iterations_per_epoch": per_epoch}
 
 
 def startup(options: Options, _) -> Dict[str, Dict[str, List[float]]]:

@@ -34,6 +34,7 @@ class Worker:
           UserError: if the interpreter cannot be started.
         """
         self.label = label
+        self._python = python
         self._errors = tempfile.TemporaryFile()
         try:
             self._process = subprocess.Popen(
@@ -64,10 +65,19 @@ class Worker:
         line = self._process.stdout.readline()
         if not line:
             raise self._died()
-        answer = json.loads(line)
+        answer = self._parse(line)
         if "error" in answer:
             raise UserError(f"cannot measure {self.label}: {answer['error']}")
         return answer["answer"]
+
+    def _parse(self, line):
+        try:
+            return json.loads(line)
+        except ValueError as error:
+            raise UserError(
+                f"'{self._python}' is no Python to measure {self.label} with; it "
+                f"says {line.strip()!r:.60}"
+            ) from error
 
     def ask(self, do: str, **arguments: Any) -> Any:
         """Sends a command and returns its answer; UserError as `receive`."""

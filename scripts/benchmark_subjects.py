@@ -176,6 +176,11 @@ def make_batches(
     return list(batches.iterate(0, BATCHES))
 
 
+def count_digits(model: str) -> int:
+    """Returns how many images mnist10k has; UserError if they do not fit the model."""
+    return len(datasets.load_images(datasets.EMBEDDED, specs.get_spec(model)))
+
+
 def _make_trainer(side, spec, update_ops):
     if side == "tf.layers":
         return _make_source(update_ops)

@@ -10,6 +10,8 @@ import os
 import sys
 import traceback
 
+from tf2gan.common.errors import UserError
+
 
 def main() -> None:
     """Answers until stdin ends."""
@@ -31,6 +33,8 @@ def _take_stdout():
 def _answer(subject, command):
     try:
         return {"answer": getattr(subject, command.pop("do"))(**command)}
+    except UserError as error:
+        return {"error": str(error)}
     except Exception as error:
         traceback.print_exc()
         return {"error": "{}: {}".format(type(error).__name__, error)}
