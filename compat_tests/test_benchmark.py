@@ -1,13 +1,16 @@
 """The benchmark counts, measures and says what it should; how fast is no test."""
 
+import dataclasses
 import json
 import sys
 from unittest import mock
 
 import helpers
 import keras
+import numpy as np
 import pytest
 
+from tf1gan import training as tf1_training
 from tf2gan import training
 from tf2gan.common import specs
 from tf2gan.common.errors import UserError
@@ -62,6 +65,29 @@ def test_operations_of_an_iteration_are_those_by_hand(update_ops, per_image):
     assert 2 * (step_d + step_g) == per_image
     counted = benchmark_flops.iteration_flops(SPEC, update_ops, 100)
     assert counted == 100 * per_image
+
+
+def test_twins_agree_at_another_size():
+    spec = dataclasses.replace(SPEC, image_shape=(12, 8, 1))
+    old = tf1_training.Trainer(spec, "scoped", "float64")
+    new = training.Trainer(spec, "scoped", "float64")
+    old.initialize(0)
+    new.load_state(old.state())
+    batch = helpers.noise_batch(spec, 4, "float64", seed=0)
+    assert new.generate(batch[1]).shape == (4, 12, 8, 1)
+    for _ in range(3):
+        # The rounding of a few steps in float64.
+        np.testing.assert_allclose(
+            new.train_step(*batch), old.train_step(*batch), rtol=1e-9
+        )
+
+
+@pytest.mark.parametrize("shape", [(30, 28, 1), (28, 30, 1)])
+@pytest.mark.parametrize("side", [tf1_training, training])
+def test_sizes_that_no_doubling_reaches_are_refused(side, shape):
+    spec = dataclasses.replace(SPEC, image_shape=shape)
+    with pytest.raises(UserError, match="both must be multiples of 4"):
+        side.Trainer(spec)
 
 
 def test_a_layer_that_cannot_be_counted_is_named():
@@ -155,10 +181,17 @@ def quick(tmp_path_factory):
         "--parts=steps,loop",
         "--json=speed.json",
         "--chart=speed.png",
+        "--check",
         cwd=folder,
     )
-    assert done.status == 0, done.err
     return folder, done, json.loads((folder / "speed.json").read_text())
+
+
+def test_a_missed_target_is_status_1_if_it_is_to_be_checked(quick):
+    _, done, figures = quick
+    # Two images per step leave most of the time to what is no arithmetic.
+    assert figures["targets"][0]["holds"] is False
+    assert done.status == 1
 
 
 def test_a_run_measures_both_sides_in_both_policies(quick):
@@ -237,6 +270,7 @@ BAD = {
     "--batch_size=0": (2, "--batch_size=0"),
     "--batch_sizes=8,0": (2, "--batch_sizes=0: expected numbers from 1 on"),
     "--image_sizes=big": (2, "--image_sizes=big: expected numbers from 1 on"),
+    "--image_sizes=28,30": (1, "dcgan28 makes no images of 30 x 30 pixels"),
     "--rounds=0": (2, "--rounds=0"),
     "--tf115_python=nowhere": (1, "--tf115_python='nowhere': there is no such"),
     "--json=nowhere/a.json": (1, "--json='nowhere/a.json': expected a file"),
@@ -324,7 +358,7 @@ def test_sizes_phases_and_startup_are_measured(tmp_path):
     done = helpers.run_script(
         "benchmark",
         *QUICK,
-        "--parts=batch_sizes,image_sizes,phases,startup",
+        "--parts=batch_sizes,image_sizes,phases,startup,profile",
         "--batch_sizes=1,2",
         "--image_sizes=8,28",
         "--image_batch_size=2",
@@ -339,6 +373,10 @@ def test_sizes_phases_and_startup_are_measured(tmp_path):
     small, large = figures["image_sizes"]
     assert small["operations"] < large["operations"]
     assert len(figures["phases"]) == 4
+    kernels = figures["profile"]
+    for kind in ("Conv2D", "MatMul", "ResourceApplyAdam"):
+        assert any(name.endswith(kind) for name in kernels)
+    assert all(time >= 0 for time in kernels.values())
     stages = figures["startup"]["train_tf2.py"]
     parts = [times["median"] for name, times in stages.items()]
     assert sum(parts[:-1]) == pytest.approx(parts[-1])

@@ -36,6 +36,8 @@ def main() -> Optional[int]:
     command_line.require_keras_on_tensorflow()
     parts, options = benchmark_flags.parts(), benchmark_flags.options()
     benchmark_flags.check_outputs()
+    if "image_sizes" in parts:
+        _check_image_sizes(options)
     measured, floor = {}, benchmark_cases.Floor()
     try:
         for part in parts:
@@ -48,6 +50,12 @@ def main() -> Optional[int]:
     targets = _report(measured, floor)["targets"]
     missed = any(target["holds"] is False for target in targets)
     return command_line.STATUS_ERROR if FLAGS.check and missed else None
+
+
+def _check_image_sizes(options):
+    """Raises `UserError` for a size that the model has not, before minutes pass."""
+    for size in options.image_sizes:
+        benchmark_results.operations(options.model, "scoped", 1, size)
 
 
 def _report(measured, floor) -> Dict[str, Any]:

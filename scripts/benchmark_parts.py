@@ -134,6 +134,15 @@ def startup(options: Options, _) -> Dict[str, Dict[str, List[float]]]:
     return benchmark_startup.measure(starts, options.batch_size)
 
 
+def profile(options: Options, _) -> Dict[str, float]:
+    """Returns what `benchmark_profile.profile` does, after a turn without it."""
+    with Workers() as workers:
+        worker = _case(options, *FASTEST).start(workers)
+        worker.receive()
+        worker.ask("run", iterations=options.iterations)
+        return worker.ask("profile", iterations=options.iterations)
+
+
 def _case(options, side, update_ops, batch_size=None, **settings):
     size = batch_size or options.batch_size
     return Case(side, update_ops, options.model, size, **settings)
@@ -146,4 +155,5 @@ PARTS = {
     "phases": phases,
     "loop": loop,
     "startup": startup,
+    "profile": profile,
 }

@@ -84,11 +84,15 @@ class Worker:
         self.send(do, **arguments)
         return self.receive()
 
+    def stop(self) -> None:
+        """Tells the process to end; `close` waits for it."""
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+
     def close(self) -> None:
         """Ends the process; what it prints no longer matters."""
-        for stream in (self._process.stdin, self._process.stdout):
-            with contextlib.suppress(BrokenPipeError):
-                stream.close()
+        self.stop()
+        self._process.stdout.close()
         try:
             self._process.wait(SECONDS_TO_END)
         except subprocess.TimeoutExpired:
@@ -119,6 +123,8 @@ class Workers:
         return self
 
     def __exit__(self, *exception) -> None:
+        for worker in self._all:
+            worker.stop()
         for worker in self._all:
             worker.close()
 

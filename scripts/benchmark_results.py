@@ -45,6 +45,8 @@ def figures(measured: Dict[str, Any], floor: Floor) -> Dict[str, Any]:
             found[part] = _with_reference([_row(m, floor) for m in value])
         elif part == "loop":
             found[part] = _loop(value)
+        elif part == "profile":
+            found[part] = value
         else:
             found[part] = {
                 name: {key: summary(times) for key, times in timed.items()}
@@ -77,10 +79,10 @@ def _cpu_name():
 
 def _row(measurement: Measurement, floor: Floor) -> Dict[str, Any]:
     case, times = measurement.case, summary(measurement.seconds)
-    operations = _operations(
+    count = operations(
         case.model, case.update_ops, case.batch_size, case.image_size
     )
-    at_the_floor = 1000 * operations / floor.rate
+    at_the_floor = 1000 * count / floor.rate
     return {
         "label": case.label,
         **dataclasses.asdict(case),
@@ -88,7 +90,7 @@ def _row(measurement: Measurement, floor: Floor) -> Dict[str, Any]:
         "milliseconds": times,
         "milliseconds_per_image": times["median"] / case.batch_size,
         "images_per_second": 1000 * case.batch_size / times["median"],
-        "operations": operations,
+        "operations": count,
         "floor_milliseconds": at_the_floor,
         "to_floor": times["median"] / at_the_floor,
         "peak_memory_mib": measurement.peak_memory,
@@ -103,7 +105,14 @@ def _growth(before: Optional[float], after: Optional[float]):
 
 
 @functools.lru_cache(maxsize=None)
-def _operations(model, update_ops, batch_size, image_size):
+def operations(
+    model: str, update_ops: str, batch_size: int, image_size: Optional[int]
+) -> int:
+    """Returns the operations of an iteration; see `benchmark_flops`.
+
+    Raises:
+      UserError: if the model has no images of that size.
+    """
     spec = specs.get_spec(model)
     if image_size:
         shape = (image_size, image_size, spec.image_shape[2])

@@ -85,6 +85,12 @@ class Training:
                 found[name] = [_seconds(part) for _ in range(repetitions)]
         return found
 
+    def profile(self, iterations: int) -> Dict[str, float]:
+        """Returns milliseconds per iteration by kind of kernel; tf2gan alone."""
+        import benchmark_profile
+
+        return benchmark_profile.profile(self._iterate, iterations)
+
     def _iterate(self):
         self._call(self._trainer.train_step)
 

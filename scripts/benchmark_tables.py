@@ -5,6 +5,7 @@ from typing import Any, Dict, List, Sequence
 from benchmark_subjects import WARM_UP
 
 GIGA = 1e9
+KERNELS_SHOWN = 15
 
 
 def show(figures: Dict[str, Any]) -> str:
@@ -13,7 +14,8 @@ def show(figures: Dict[str, Any]) -> str:
     for part, table in _TABLES.items():
         if part in figures:
             blocks.append(table(figures))
-    blocks.append(_targets(figures["targets"]))
+    if any(target["measured"] is not None for target in figures["targets"]):
+        blocks.append(_targets(figures["targets"]))
     return "\n\n".join(blocks)
 
 
@@ -142,6 +144,14 @@ def _startup(figures):
     return _table(["start of a process, warm disk", "seconds"], lines)
 
 
+def _profile(figures):
+    kernels = list(figures["profile"].items())
+    lines = [[kind, f"{time:.2f}"] for kind, time in kernels[:KERNELS_SHOWN]]
+    rest = sum(time for _, time in kernels[KERNELS_SHOWN:])
+    lines.append(["all others", f"{rest:.2f}"])
+    return _table(["kernels of tf2gan scoped", "ms per iteration"], lines)
+
+
 def _targets(targets):
     answers = {True: "holds", False: "does not hold", None: "not measured"}
     lines = [
@@ -200,4 +210,5 @@ _TABLES = {
     "phases": _phases,
     "loop": _loop,
     "startup": _startup,
+    "profile": _profile,
 }
