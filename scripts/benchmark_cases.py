@@ -5,6 +5,7 @@ import sys
 from typing import Dict, List, Optional, Sequence
 
 import benchmark_subjects
+import benchmark_trainers
 from benchmark_processes import Worker, Workers
 from tqdm import tqdm
 
@@ -54,7 +55,7 @@ class Case:
     def start(self, workers: Workers) -> Worker:
         """Starts its process, which begins to make the trainer."""
         variables = {}
-        if self.side == "tf.layers":
+        if self.side == benchmark_trainers.SOURCE:
             variables["TF_USE_LEGACY_KERAS"] = "1"
         worker = workers.start(
             f"{self.label}, batch {self.batch_size}",

@@ -7,7 +7,7 @@ from typing import List, Optional
 
 import benchmark_chart
 import benchmark_parts
-import benchmark_subjects
+import benchmark_trainers
 from absl import flags
 
 from tf2gan.common import specs
@@ -113,9 +113,9 @@ def _check_reference():
         raise UserError(
             "--reference needs the legacy Keras package: pip install tf_keras"
         )
-    if not os.path.exists(benchmark_subjects.SOURCE_GRAPH):
+    if not os.path.exists(benchmark_trainers.SOURCE_GRAPH):
         raise UserError(
-            f"--reference needs '{benchmark_subjects.SOURCE_GRAPH}'; run the script "
+            f"--reference needs '{benchmark_trainers.SOURCE_GRAPH}'; run the script "
             "of a checkout"
         )
     if FLAGS.model != _SPEC.name:

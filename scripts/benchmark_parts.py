@@ -6,7 +6,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import benchmark_cases
 import benchmark_startup
-import benchmark_subjects
+import benchmark_trainers
 from benchmark_cases import Case, Floor, Measurement
 from benchmark_processes import Workers
 
@@ -45,7 +45,7 @@ def steps(options: Options, floor: Floor) -> List[Measurement]:
     """Measures all implementations in both policies."""
     named = list(itertools.product(SIDES, reversed(UPDATE_POLICIES)))
     if options.reference:
-        named.append(("tf.layers", "source"))
+        named.append((benchmark_trainers.SOURCE, "source"))
     cases = [_case(options, *names) for names in named]
     if options.tf115_python:
         cases += [
@@ -104,7 +104,7 @@ def loop(options: Options, _) -> Dict[str, Any]:
       UserError: if the data set has fewer than two batches.
     """
     side, policy = FASTEST
-    digits = benchmark_subjects.count_digits(options.model)
+    digits = benchmark_trainers.count_digits(options.model)
     per_epoch = digits // options.batch_size
     if per_epoch < 2:
         raise UserError(

@@ -84,8 +84,10 @@ class Worker:
         self.send(do, **arguments)
         return self.receive()
 
-    def stop(self) -> None:
-        """Tells the process to end; `close` waits for it."""
+    def stop(self, now: bool = False) -> None:
+        """Tells the process to end, as soon as it has answered or `now`."""
+        if now:
+            self._process.send_signal(signal.SIGINT)
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
 
@@ -122,9 +124,9 @@ class Workers:
     def __enter__(self) -> "Workers":
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, kind, error, trace) -> None:
         for worker in self._all:
-            worker.stop()
+            worker.stop(now=error is not None)
         for worker in self._all:
             worker.close()
 

@@ -10,13 +10,12 @@ import platform
 from typing import Any, Dict, List, Optional
 
 import benchmark_flops
+import benchmark_trainers
 import numpy as np
 from benchmark_cases import Floor, Measurement
 
-from tf2gan.common import specs
-
 SETS_OF_STEPS = ("steps", "batch_sizes", "image_sizes")
-REFERENCE = "tf.layers source"
+REFERENCE = benchmark_trainers.SOURCE + " source"
 
 
 def summary(seconds: List[float]) -> Dict[str, Any]:
@@ -113,10 +112,7 @@ def operations(
     Raises:
       UserError: if the model has no images of that size.
     """
-    spec = specs.get_spec(model)
-    if image_size:
-        shape = (image_size, image_size, spec.image_shape[2])
-        spec = dataclasses.replace(spec, image_shape=shape)
+    spec = benchmark_trainers.spec_of(model, image_size)
     return benchmark_flops.iteration_flops(spec, update_ops, batch_size)
 
 

@@ -3,7 +3,6 @@
 All times are lists of seconds. Keeps to Python 3.7 and TensorFlow 1.15.
 """
 
-import dataclasses
 import importlib
 import os
 import platform
@@ -11,25 +10,14 @@ import resource
 import sys
 import tempfile
 import time
-import types
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
+import benchmark_trainers
 import numpy as np
 
-from tf2gan.common import datasets, specs
-from tf2gan.common.config import TrainConfig
-from tf2gan.common.errors import UserError
-
-SEED = 0
 WARM_UP = 10  # iterations before anything is timed
-BATCHES = 8  # different ones, taken in turn
 SAMPLES = 20  # images that the training scripts draw at a time
 MEBIBYTE = 2**20
-_FRAMEWORKS = {"tf1gan": "tf1", "tf2gan": "tf2"}
-_HERE = os.path.dirname(os.path.abspath(__file__))
-SOURCE_GRAPH = os.path.join(
-    os.path.dirname(_HERE), "compat_tests", "source_graph.py"
-)
 
 
 class Training:
@@ -55,14 +43,10 @@ class Training:
         Raises:
           UserError: if the side or the model cannot be made.
         """
-        spec = specs.get_spec(model)
-        if image_size is not None:
-            shape = (image_size, image_size, spec.image_shape[2])
-            spec = dataclasses.replace(spec, image_shape=shape)
-        self._side, self._spec = side, spec
-        self._trainer = _make_trainer(side, spec, update_ops)
-        self._trainer.initialize(SEED)
-        self._batches = make_batches(spec, batch_size)
+        spec = benchmark_trainers.spec_of(model, image_size)
+        self._side = side
+        self._trainer = benchmark_trainers.make_trainer(side, spec, update_ops)
+        self._batches = benchmark_trainers.make_batches(spec, batch_size)
         self._next = 0
         for _ in range(WARM_UP):
             self._iterate()
@@ -97,7 +81,7 @@ class Training:
     def _call(self, step):
         """Calls a step with the next batch and waits for its losses."""
         losses = step(*self._batches[self._next])
-        self._next = (self._next + 1) % BATCHES
+        self._next = (self._next + 1) % len(self._batches)
         return np.array(losses, "float64")
 
     def _phases(self, folder):
@@ -154,7 +138,7 @@ class MatrixProduct:
     def _choose(self, size):
         import tensorflow as tf
 
-        random = np.random.RandomState(SEED)
+        random = np.random.RandomState(0)
         values = random.uniform(-1, 1, [size, size]).astype("float32")
         self._matrix = tf.constant(values)
 
@@ -166,69 +150,6 @@ class MatrixProduct:
 def product_flops(size: int) -> int:
     """Returns the operations of a product of matrices [size, size]."""
     return 2 * size**3
-
-
-def make_batches(
-    spec: specs.GanSpec, batch_size: int
-) -> List[Tuple[np.ndarray, np.ndarray]]:
-    """Returns batches of digits, or of noise where these do not fit the spec."""
-    try:
-        images = datasets.load_images(datasets.EMBEDDED, spec)
-    except UserError:
-        random = np.random.RandomState(SEED)
-        pixels = random.randint(0, 256, (batch_size,) + spec.image_shape)
-        images = datasets.Images("noise", pixels.astype("uint8"))
-    batches = datasets.Batches(images, spec, batch_size, SEED)
-    return list(batches.iterate(0, BATCHES))
-
-
-def count_digits(model: str) -> int:
-    """Returns how many images mnist10k has; UserError if they do not fit the model."""
-    return len(datasets.load_images(datasets.EMBEDDED, specs.get_spec(model)))
-
-
-def _make_trainer(side, spec, update_ops):
-    if side == "tf.layers":
-        return _make_source(update_ops)
-    training = importlib.import_module(side + ".training")
-    training.configure_runtime(TrainConfig(_FRAMEWORKS[side], "unused"))
-    return training.Trainer(spec, update_ops)
-
-
-def _make_source(update_ops):
-    """Builds the source's graph with the `tf.layers` of the legacy Keras package.
-
-    Its file is written for TensorFlow 1.15's names, which it gets here. The updates
-    of averages are not pinned: the source did not do so.
-    """
-    import tensorflow.compat.v1 as tf
-
-    tf.logging.set_verbosity(tf.logging.ERROR)
-    tf.disable_v2_behavior()
-    try:
-        flatten = tf.layers.flatten
-    except (AttributeError, ImportError) as error:
-        raise UserError(
-            "the source's graph needs the legacy Keras package: pip install "
-            "tf_keras ({})".format(error)
-        ) from error
-    sys.path.insert(0, os.path.dirname(SOURCE_GRAPH))
-    import source_graph
-
-    source_graph.tf = _Tf1Names(tf, flatten)
-    return source_graph.SourceTrainer(update_ops, pinned=False, threads=0)
-
-
-class _Tf1Names:
-    """TensorFlow with the one name of `tf.contrib` that the source uses."""
-
-    def __init__(self, tf, flatten):
-        self._tf = tf
-        layers = types.SimpleNamespace(flatten=flatten)
-        self.contrib = types.SimpleNamespace(layers=layers)
-
-    def __getattr__(self, name):
-        return getattr(self._tf, name)
 
 
 def versions() -> Dict[str, str]:
