@@ -3,18 +3,25 @@
 import tensorflow.compat.v1 as tf
 
 from tf1gan import layers
+from tf2gan.common.errors import UserError
 from tf2gan.common.specs import GanSpec
 
 
 def generator(
     latent: tf.Tensor, training: tf.Tensor, spec: GanSpec
 ) -> tf.Tensor:
-    """Maps latent vectors [B, 100] to images [B, 28, 28, 1] in [-1, 1]."""
+    """Maps latent vectors [B, 100] to images [B, 28, 28, 1] in [-1, 1].
+
+    Raises:
+      UserError: if the spec's height or width is no multiple of 4.
+    """
+    height, width = _first_size(spec)  # 7, 7
+    units = height * width * 128
     # TF1: the scope makes the variables, or finds those it made before.
     # TF2: the model that is put together here owns them.
     with tf.variable_scope("generator", reuse=tf.AUTO_REUSE):
-        x = layers.dense(latent, 7 * 7 * 128, name="dense")  # [B, 6272]
-        x = tf.reshape(x, [-1, 7, 7, 128])  # [B, 7, 7, 128]
+        x = layers.dense(latent, units, name="dense")  # [B, 6272]
+        x = tf.reshape(x, [-1, height, width, 128])  # [B, 7, 7, 128]
         x = _batch_normalization(x, training, spec, "batch_normalization")
         x = tf.nn.relu(x)
         x = _upsample(x, 64, 2, "conv2d_transpose")  # [B, 14, 14, 64]
@@ -42,6 +49,17 @@ def discriminator(
         x = layers.leaky_relu(x, spec.leaky_relu_slope)
         x = layers.flatten(x)  # [B, 2048]
         return layers.dense(x, 1, name="dense")  # [B, 1]
+
+
+def _first_size(spec):
+    """Returns the height and width that are doubled twice."""
+    height, width, _ = spec.image_shape
+    if height % 4 or width % 4:
+        raise UserError(
+            "{} makes no images of {} x {} pixels; both must be multiples of "
+            "4".format(spec.name, height, width)
+        )
+    return height // 4, width // 4
 
 
 def _upsample(x, filters, stride, name):
