@@ -17,11 +17,8 @@ from tf2gan.common.errors import UserError
 from tf2gan.common.specs import UPDATE_POLICIES
 
 with mock.patch.object(sys, "path", [str(helpers.SCRIPTS), *sys.path]):
-    import benchmark_cases
-    import benchmark_flops
-    import benchmark_results
-    import benchmark_targets
-    from benchmark_processes import Workers
+    from benchmarking import flops, measuring, results, targets
+    from benchmarking.processes import Workers
 
 SPEC = specs.get_spec("dcgan28")
 PNG = b"\x89PNG"
@@ -46,7 +43,7 @@ def networks():
 
 
 def test_multiply_adds_of_layers_are_those_by_hand(networks):
-    of_g, of_d = map(benchmark_flops.multiply_adds, networks)
+    of_g, of_d = map(flops.multiply_adds, networks)
     assert of_g == [DENSE, FIRST_UP, SECOND_UP, LAST_UP]
     assert of_d == [FIRST_DOWN, SECOND_DOWN, LAST_DOWN, LOGIT]
 
@@ -63,7 +60,7 @@ def test_operations_of_an_iteration_are_those_by_hand(update_ops, per_image):
     if update_ops == "source":
         step_g += d - LOGIT
     assert 2 * (step_d + step_g) == per_image
-    counted = benchmark_flops.iteration_flops(SPEC, update_ops, 100)
+    counted = flops.iteration_flops(SPEC, update_ops, 100)
     assert counted == 100 * per_image
 
 
@@ -94,7 +91,7 @@ def test_a_layer_that_cannot_be_counted_is_named():
     inputs = keras.Input([8, 8, 3])
     outputs = keras.layers.DepthwiseConv2D(3, name="depthwise")(inputs)
     with pytest.raises(UserError, match="layer 'depthwise', a DepthwiseConv2D"):
-        benchmark_flops.multiply_adds(keras.Model(inputs, outputs))
+        flops.multiply_adds(keras.Model(inputs, outputs))
 
 
 def _row(label, milliseconds, **settings):
@@ -106,7 +103,7 @@ def _row(label, milliseconds, **settings):
         "batch_size": 100,
         "image_size": None,
         "versions": {"tensorflow": "2"},
-        "milliseconds": benchmark_results.summary([milliseconds / 1000]),
+        "milliseconds": results.summary([milliseconds / 1000]),
         "milliseconds_per_image": milliseconds / 100,
         "images_per_second": 1e5 / milliseconds,
         "operations": 1e9,
@@ -128,7 +125,7 @@ def _figures(fastest):
         "tf1gan source on TF 1.15": 520,
     }
     sizes = {32: 9.0, 64: 1.0, 128: 1.1, 512: 1.14, 1000: 9.0}
-    total = {"total": benchmark_results.summary([12.5])}
+    total = {"total": results.summary([12.5])}
     return {
         "steps": [_row(label, time) for label, time in labels.items()],
         "batch_sizes": [
@@ -143,7 +140,7 @@ def _figures(fastest):
 
 
 def _judged(figures):
-    return [target["holds"] for target in benchmark_targets.judge(figures)]
+    return [target["holds"] for target in targets.judge(figures)]
 
 
 def test_targets_hold_up_to_their_bounds():
@@ -162,7 +159,7 @@ def test_targets_that_were_not_measured_say_so():
 
 
 def test_medians_and_quartiles_are_of_all_rounds():
-    found = benchmark_results.summary([0.001, 0.005, 0.002, 0.004, 0.003])
+    found = results.summary([0.001, 0.005, 0.002, 0.004, 0.003])
     assert found == {
         "median": 3,
         "first_quartile": 2,
@@ -316,9 +313,7 @@ def interpreter(tmp_path):
 
 
 def _message_of(python):
-    case = benchmark_cases.Case(
-        "tf1gan", "source", "dcgan28", 2, tf115_python=python
-    )
+    case = measuring.Case("tf1gan", "source", "dcgan28", 2, tf115_python=python)
     with pytest.raises(UserError) as raised, Workers() as workers:
         case.start(workers).receive()
     return str(raised.value)
@@ -347,10 +342,10 @@ def test_an_interpreter_without_tensorflow_is_reported(interpreter):
 
 
 def test_another_tensorflow_is_not_taken_for_1_15():
-    case = benchmark_cases.Case("tf1gan", "source", "dcgan28", 2, None, "py")
-    measured = benchmark_cases.Measurement(case, {"tensorflow": "2.21.0"})
+    case = measuring.Case("tf1gan", "source", "dcgan28", 2, None, "py")
+    measured = measuring.Measurement(case, {"tensorflow": "2.21.0"})
     with pytest.raises(UserError, match="'py' has TensorFlow 2.21.0; expected"):
-        benchmark_cases.check_version(measured)
+        measuring.check_version(measured)
 
 
 @pytest.mark.slow

@@ -13,16 +13,12 @@ import os
 import sys
 from typing import Any, Dict, Optional
 
-import benchmark_cases
-import benchmark_chart
-import benchmark_flags
-import benchmark_parts
-import benchmark_results
-import benchmark_subjects
-import benchmark_tables
-import benchmark_targets
 import command_line
 from absl import flags
+from benchmarking import chart, measuring, results, subjects, tables
+from benchmarking import flags as benchmark_flags
+from benchmarking import parts as benchmark_parts
+from benchmarking import targets as benchmark_targets
 
 from tf2gan.common.errors import UserError
 
@@ -38,7 +34,7 @@ def main() -> Optional[int]:
     benchmark_flags.check_outputs()
     if "image_sizes" in parts:
         _check_image_sizes(options)
-    measured, floor = {}, benchmark_cases.Floor()
+    measured, floor = {}, measuring.Floor()
     try:
         for part in parts:
             print(f"measuring {part} ...", file=sys.stderr, flush=True)
@@ -55,17 +51,17 @@ def main() -> Optional[int]:
 def _check_image_sizes(options):
     """Raises `UserError` for a size that the model has not, before minutes pass."""
     for size in options.image_sizes:
-        benchmark_results.operations(options.model, "scoped", 1, size)
+        results.operations(options.model, "scoped", 1, size)
 
 
 def _report(measured, floor) -> Dict[str, Any]:
-    figures = benchmark_results.figures(measured, floor)
+    figures = results.figures(measured, floor)
     figures["targets"] = benchmark_targets.judge(figures)
-    print(benchmark_tables.show(figures), flush=True)
+    print(tables.show(figures), flush=True)
     if FLAGS.json:
         _write(FLAGS.json, lambda path: _write_json(path, figures))
     if FLAGS.chart:
-        _write(FLAGS.chart, lambda path: benchmark_chart.draw(figures, path))
+        _write(FLAGS.chart, lambda path: chart.draw(figures, path))
     return figures
 
 
@@ -73,7 +69,7 @@ def _write_json(path, figures):
     facts = {
         "command": sys.argv,
         "date": datetime.datetime.now().isoformat(timespec="seconds"),
-        "versions": benchmark_subjects.versions(),
+        "versions": subjects.versions(),
         "settings": benchmark_flags.options().__dict__,
     }
     with open(path, "w", encoding="utf-8") as file:

@@ -20,9 +20,9 @@ SEED = 0
 BATCHES = 8  # different ones, taken in turn
 SOURCE = "tf.layers"
 _FRAMEWORKS = {"tf1gan": "tf1", "tf2gan": "tf2"}
-_HERE = os.path.dirname(os.path.abspath(__file__))
+_SCRIPTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SOURCE_GRAPH = os.path.join(
-    os.path.dirname(_HERE), "compat_tests", "source_graph.py"
+    os.path.dirname(_SCRIPTS), "compat_tests", "source_graph.py"
 )
 
 

@@ -4,11 +4,10 @@ import dataclasses
 import sys
 from typing import Dict, List, Optional, Sequence
 
-import benchmark_subjects
-import benchmark_trainers
-from benchmark_processes import Worker, Workers
 from tqdm import tqdm
 
+from benchmarking import subjects, trainers
+from benchmarking.processes import Worker, Workers
 from tf2gan.common.errors import UserError
 
 MATRIX_SIZES = (512, 768, 1024, 1536, 2048, 3072, 4096)
@@ -43,7 +42,7 @@ class Case:
         return f"{self.side} {self.update_ops}{on}"
 
     def settings(self) -> Dict[str, object]:
-        """Returns the arguments of `benchmark_subjects.Training`."""
+        """Returns the arguments of `subjects.Training`."""
         return {
             "side": self.side,
             "model": self.model,
@@ -55,7 +54,7 @@ class Case:
     def start(self, workers: Workers) -> Worker:
         """Starts its process, which begins to make the trainer."""
         variables = {}
-        if self.side == benchmark_trainers.SOURCE:
+        if self.side == trainers.SOURCE:
             variables["TF_USE_LEGACY_KERAS"] = "1"
         worker = workers.start(
             f"{self.label}, batch {self.batch_size}",
@@ -117,7 +116,7 @@ class Floor:
     def measure(self, worker: Worker, iterations: int) -> None:
         """Has the worker make products of that size."""
         seconds = min(worker.ask("run", iterations=iterations))
-        flops = benchmark_subjects.product_flops(self._chosen)
+        flops = subjects.product_flops(self._chosen)
         self._add(self._chosen, flops / seconds)
 
     def _add(self, size, rate):

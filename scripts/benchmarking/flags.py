@@ -5,11 +5,10 @@ import os
 import shutil
 from typing import List, Optional
 
-import benchmark_chart
-import benchmark_parts
-import benchmark_trainers
 from absl import flags
 
+from benchmarking import chart, trainers
+from benchmarking.parts import PARTS, Options
 from tf2gan.common import specs
 from tf2gan.common.errors import UserError
 
@@ -18,7 +17,7 @@ _SPEC = specs.get_spec("dcgan28")
 
 flags.DEFINE_list(
     "parts",
-    [name for name in benchmark_parts.PARTS if name != "profile"],
+    [name for name in PARTS if name != "profile"],
     "What to measure: all implementations (steps), the cost against batch_sizes and "
     "image_sizes, the phases of a run, the training loop against the bare train step "
     "(loop), the time to the first iteration (startup). Not by default: which kernels "
@@ -64,7 +63,7 @@ flags.DEFINE_bool(
 
 def parts() -> List[str]:
     """Returns the parts to measure, in order; `absl.flags.Error` for another."""
-    known = list(benchmark_parts.PARTS)
+    known = list(PARTS)
     for name in FLAGS.parts:
         if name not in known:
             raise flags.Error(
@@ -75,7 +74,7 @@ def parts() -> List[str]:
     return [name for name in known if name in FLAGS.parts]
 
 
-def options() -> benchmark_parts.Options:
+def options() -> Options:
     """Returns what the flags say.
 
     Raises:
@@ -84,7 +83,7 @@ def options() -> benchmark_parts.Options:
     """
     if FLAGS.reference:
         _check_reference()
-    return benchmark_parts.Options(
+    return Options(
         model=FLAGS.model,
         batch_size=FLAGS.batch_size,
         batch_sizes=_sizes("batch_sizes"),
@@ -113,9 +112,9 @@ def _check_reference():
         raise UserError(
             "--reference needs the legacy Keras package: pip install tf_keras"
         )
-    if not os.path.exists(benchmark_trainers.SOURCE_GRAPH):
+    if not os.path.exists(trainers.SOURCE_GRAPH):
         raise UserError(
-            f"--reference needs '{benchmark_trainers.SOURCE_GRAPH}'; run the script "
+            f"--reference needs '{trainers.SOURCE_GRAPH}'; run the script "
             "of a checkout"
         )
     if FLAGS.model != _SPEC.name:
@@ -139,10 +138,10 @@ def check_outputs() -> None:
     for name in ("json", "chart"):
         if FLAGS[name].value is not None:
             _check_output(name, FLAGS[name].value)
-    if FLAGS.chart and not set(parts()) & set(benchmark_chart.PANELS):
+    if FLAGS.chart and not set(parts()) & set(chart.PANELS):
         raise UserError(
             "--chart: nothing to draw; --parts should have one of "
-            f"{','.join(benchmark_chart.PANELS)}"
+            f"{','.join(chart.PANELS)}"
         )
 
 

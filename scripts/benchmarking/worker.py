@@ -44,15 +44,15 @@ class _Subject:
     """The commands; all but `make` are for what `make` has made."""
 
     def make(self, kind, **settings):
-        import benchmark_subjects
+        from benchmarking import subjects
 
-        self._made = benchmark_subjects.KINDS[kind](**settings)
-        return benchmark_subjects.versions()
+        self._made = subjects.KINDS[kind](**settings)
+        return subjects.versions()
 
     def memory(self):
-        import benchmark_subjects
+        from benchmarking import subjects
 
-        return benchmark_subjects.memory()
+        return subjects.memory()
 
     def __getattr__(self, name):
         return getattr(self._made, name)

@@ -4,12 +4,9 @@ import dataclasses
 import itertools
 from typing import Any, Dict, List, Optional, Tuple
 
-import benchmark_cases
-import benchmark_startup
-import benchmark_trainers
-from benchmark_cases import Case, Floor, Measurement
-from benchmark_processes import Workers
-
+from benchmarking import measuring, starting, trainers
+from benchmarking.measuring import Case, Floor, Measurement
+from benchmarking.processes import Workers
 from tf2gan.common.errors import UserError
 from tf2gan.common.specs import UPDATE_POLICIES
 
@@ -35,8 +32,8 @@ class Options:
     tf115_python: Optional[str]
 
     def measure(self, title: str, cases, floor: Floor) -> List[Measurement]:
-        """Measures cases in turn, see `benchmark_cases.measure`."""
-        return benchmark_cases.measure(
+        """Measures cases in turn, see `measuring.measure`."""
+        return measuring.measure(
             title, cases, floor, self.rounds, self.iterations
         )
 
@@ -45,7 +42,7 @@ def steps(options: Options, floor: Floor) -> List[Measurement]:
     """Measures all implementations in both policies."""
     named = list(itertools.product(SIDES, reversed(UPDATE_POLICIES)))
     if options.reference:
-        named.append((benchmark_trainers.SOURCE, "source"))
+        named.append((trainers.SOURCE, "source"))
     cases = [_case(options, *names) for names in named]
     if options.tf115_python:
         cases += [
@@ -89,7 +86,7 @@ def phases(options: Options, _) -> Dict[str, Dict[str, List[float]]]:
         started = [(case.label, case.start(workers)) for case in cases]
         for _, worker in started:
             worker.receive()
-        for _ in benchmark_cases.rounds_of("phases", options.rounds):
+        for _ in measuring.rounds_of("phases", options.rounds):
             for label, worker in started:
                 timed = worker.ask("phases", repetitions=1)
                 for phase, seconds in timed.items():
@@ -98,13 +95,13 @@ def phases(options: Options, _) -> Dict[str, Dict[str, List[float]]]:
 
 
 def loop(options: Options, _) -> Dict[str, Any]:
-    """Returns what `benchmark_loop.Loop.run` does, and the length of an epoch.
+    """Returns what `loop.Loop.run` does, and the length of an epoch.
 
     Raises:
       UserError: if the data set has fewer than two batches.
     """
     side, policy = FASTEST
-    digits = benchmark_trainers.count_digits(options.model)
+    digits = trainers.count_digits(options.model)
     per_epoch = digits // options.batch_size
     if per_epoch < 2:
         raise UserError(
@@ -129,13 +126,13 @@ def loop(options: Options, _) -> Dict[str, Any]:
 
 
 def startup(options: Options, _) -> Dict[str, Dict[str, List[float]]]:
-    """Returns what `benchmark_startup.measure` does."""
+    """Returns what `starting.measure` does."""
     starts = max(1, options.rounds // ROUNDS_PER_START)
-    return benchmark_startup.measure(starts, options.batch_size)
+    return starting.measure(starts, options.batch_size)
 
 
 def profile(options: Options, _) -> Dict[str, float]:
-    """Returns what `benchmark_profile.profile` does, after a turn without it."""
+    """Returns what `profile.profile` does, after a turn without it."""
     with Workers() as workers:
         worker = _case(options, *FASTEST).start(workers)
         worker.receive()

@@ -9,13 +9,13 @@ import os
 import platform
 from typing import Any, Dict, List, Optional
 
-import benchmark_flops
-import benchmark_trainers
 import numpy as np
-from benchmark_cases import Floor, Measurement
+
+from benchmarking import flops, trainers
+from benchmarking.measuring import Floor, Measurement
 
 SETS_OF_STEPS = ("steps", "batch_sizes", "image_sizes")
-REFERENCE = benchmark_trainers.SOURCE + " source"
+REFERENCE = trainers.SOURCE + " source"
 
 
 def summary(seconds: List[float]) -> Dict[str, Any]:
@@ -107,13 +107,13 @@ def _growth(before: Optional[float], after: Optional[float]):
 def operations(
     model: str, update_ops: str, batch_size: int, image_size: Optional[int]
 ) -> int:
-    """Returns the operations of an iteration; see `benchmark_flops`.
+    """Returns the operations of an iteration; see `flops`.
 
     Raises:
       UserError: if the model has no images of that size.
     """
-    spec = benchmark_trainers.spec_of(model, image_size)
-    return benchmark_flops.iteration_flops(spec, update_ops, batch_size)
+    spec = trainers.spec_of(model, image_size)
+    return flops.iteration_flops(spec, update_ops, batch_size)
 
 
 def _with_reference(rows):

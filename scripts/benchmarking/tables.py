@@ -2,7 +2,7 @@
 
 from typing import Any, Dict, List, Sequence
 
-from benchmark_subjects import WARM_UP
+from benchmarking.subjects import WARM_UP
 
 GIGA = 1e9
 KERNELS_SHOWN = 15

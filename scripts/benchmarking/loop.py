@@ -13,9 +13,9 @@ import tempfile
 import time
 from typing import Any, Dict
 
-import benchmark_subjects
 import tensorflow as tf
 
+from benchmarking import subjects
 from tf2gan import training
 from tf2gan.common.config import TrainConfig
 from tf2gan.common.run import Run
@@ -91,7 +91,7 @@ class _Clock:
         self.found["epoch_end"].append(time.perf_counter() - self._start)
         if run.step == self.iterations + 1:
             self._forget()
-        memory = benchmark_subjects.memory()
+        memory = subjects.memory()
         self.found["resident"].append(memory["present"])
 
     def _forget(self):

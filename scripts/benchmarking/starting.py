@@ -8,9 +8,8 @@ import time
 from pathlib import Path
 from typing import Dict, List, Optional
 
-import benchmark_cases
-from benchmark_processes import HERE, environment
-
+from benchmarking import measuring
+from benchmarking.processes import HERE, environment
 from tf2gan.common.errors import UserError
 
 SCRIPTS = ("train_tf2.py", "train_tf1.py")
@@ -43,7 +42,7 @@ def measure(rounds: int, batch_size: int) -> Dict[str, Dict[str, List[float]]]:
       UserError: if a script fails.
     """
     found = {script: {} for script in (*SCRIPTS, LIBRARY)}
-    for done in benchmark_cases.rounds_of("startup", rounds + 1):
+    for done in measuring.rounds_of("startup", rounds + 1):
         for script, stages in found.items():
             seconds = _start(script, batch_size)
             if done:

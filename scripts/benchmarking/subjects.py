@@ -12,8 +12,9 @@ import tempfile
 import time
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
-import benchmark_trainers
 import numpy as np
+
+from benchmarking import trainers
 
 WARM_UP = 10  # iterations before anything is timed
 SAMPLES = 20  # images that the training scripts draw at a time
@@ -43,10 +44,10 @@ class Training:
         Raises:
           UserError: if the side or the model cannot be made.
         """
-        spec = benchmark_trainers.spec_of(model, image_size)
+        spec = trainers.spec_of(model, image_size)
         self._side = side
-        self._trainer = benchmark_trainers.make_trainer(side, spec, update_ops)
-        self._batches = benchmark_trainers.make_batches(spec, batch_size)
+        self._trainer = trainers.make_trainer(side, spec, update_ops)
+        self._batches = trainers.make_batches(spec, batch_size)
         self._next = 0
         for _ in range(WARM_UP):
             self._iterate()
@@ -71,9 +72,9 @@ class Training:
 
     def profile(self, iterations: int) -> Dict[str, float]:
         """Returns milliseconds per iteration by kind of kernel; tf2gan alone."""
-        import benchmark_profile
+        from benchmarking import profile
 
-        return benchmark_profile.profile(self._iterate, iterations)
+        return profile.profile(self._iterate, iterations)
 
     def _iterate(self):
         self._call(self._trainer.train_step)
@@ -187,9 +188,9 @@ def _seconds(function: Callable) -> float:
 
 
 def _loop(**settings):
-    import benchmark_loop  # of tf2gan alone
+    from benchmarking import loop  # of tf2gan alone
 
-    return benchmark_loop.Loop(**settings)
+    return loop.Loop(**settings)
 
 
 KINDS = {"training": Training, "matrix_product": MatrixProduct, "loop": _loop}

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any, Callable, Dict, List, Optional
 
-from benchmark_results import REFERENCE
+from benchmarking.results import REFERENCE
 
 MOST_SECONDS_TO_START = 12
 FLAT = (

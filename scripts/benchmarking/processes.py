@@ -12,8 +12,8 @@ from typing import Any, Dict, List
 
 from tf2gan.common.errors import UserError
 
-HERE = Path(__file__).resolve().parent
-WORKER = HERE / "benchmark_worker.py"
+HERE = Path(__file__).resolve().parents[1]
+WORKER = "benchmarking.worker"
 SECONDS_TO_END = 10
 
 
@@ -38,7 +38,7 @@ class Worker:
         self._errors = tempfile.TemporaryFile()
         try:
             self._process = subprocess.Popen(
-                [python, "-W", "ignore", str(WORKER)],
+                [python, "-W", "ignore", "-m", WORKER],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
@@ -140,7 +140,11 @@ class Workers:
 def environment(**variables: str) -> Dict[str, str]:
     """Returns that of a process that finds this checkout, on any TensorFlow."""
     found = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, **variables}
-    paths = [str(HERE.parent), os.environ.get("PYTHONPATH", "")]
+    paths = [
+        str(HERE.parent),
+        str(HERE),
+        os.environ.get("PYTHONPATH", ""),
+    ]
     found["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
     # TensorFlow 2 sets it as it is imported; 1.15 would give up its own defaults.
     found.pop("TF2_BEHAVIOR", None)
