@@ -171,6 +171,20 @@ class ChainOfTwoInputs(Chain):
         return super().call(inputs + more)
 
 
+class ChainThatCounts(Chain):
+    """Assigns in its call, as spectral norm does."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = self.add_weight(
+            name="count", shape=(), initializer="zeros", trainable=False
+        )
+
+    def call(self, inputs):
+        self.count.assign(self.count + 1.0)
+        return super().call(inputs)
+
+
 class ChainInside(keras.layers.Layer):
     def __init__(self):
         super().__init__()
@@ -205,6 +219,7 @@ TURNED = {
         (lambda: called(Chain(), ONE), TURNED),
         (lambda: in_functional(Chain()), TURNED),
         (lambda: in_functional(ChainInside()), TURNED),
+        (lambda: called(ChainThatCounts(), ONE), TURNED),
         (lambda: called(Branches(), ONE), {}),
         (lambda: called(ChainOfTwoInputs(), ONE, ONE), {}),
     ],
@@ -215,6 +230,13 @@ def test_attributes_are_no_order_but_what_depends_on_what(make, expected):
     pairs = pairing.propose(tf1, variables).pairs
     found = {"/".join(p.keras.split("/")[-2:]): p.tf1 for p in pairs}
     assert found == expected
+
+
+def test_to_look_at_a_model_changes_no_variable_of_it():
+    model = called(ChainThatCounts(), ONE)
+    before = [value.copy() for value in model.get_weights()]
+    keras_models.variables({"net": model})
+    assert all(map(np.array_equal, before, model.get_weights()))
 
 
 def test_numbers_that_contradict_the_graph_are_no_evidence():
