@@ -83,6 +83,12 @@ def test_a_graph_is_verified_in_its_process(tmp_path):
     assert row.difference < TOLERANCE and row.size > 0.1
 
 
+def test_inputs_of_integers_are_not_all_alike():
+    """Random numbers on [-1, 1) would all become 0, the one row of a table."""
+    for shape in ([4], [4, 1], [2, 3]):
+        assert set(verify.seeded(shape, "int32", 0, "labels").flat) == {0, 1}
+
+
 def test_a_graph_with_a_batch_of_its_own_gets_it(tmp_path):
     assert verified(checkpoint_with(tmp_path, batch=7)).shape == (7, 2)
 
