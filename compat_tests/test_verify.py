@@ -111,6 +111,17 @@ def test_a_batch_that_no_memory_holds_is_one_line(tmp_path):
         verified(checkpoint)
 
 
+def test_a_flag_is_false_whatever_its_default(tmp_path):
+    def training(_):
+        flag = tf1.placeholder_with_default(True, [], "is_training")
+        return tf.cast(flag, tf.float32)
+
+    checkpoint = checkpoint_with(tmp_path, training)
+    assert verified(checkpoint).difference < TOLERANCE
+    given = verified(checkpoint, inputs={"is_training:0": "true"})
+    assert abs(given.difference - 1) < TOLERANCE
+
+
 def test_what_is_given_to_no_placeholder_is_refused(tmp_path):
     checkpoint = checkpoint_with(tmp_path)
     with pytest.raises(UserError, match=r"no such placeholder \(needed: z\)"):
