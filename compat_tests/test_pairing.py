@@ -254,6 +254,26 @@ def test_two_networks_of_one_shape_are_refused():
     assert paired(tf1, models) == [None, None]
 
 
+def test_a_fifth_network_without_a_name_is_not_passed_over():
+    """The first kernel may be that of the first network or of the last."""
+    sizes = {"one": 6, "two": 7, "three": 8, "four": 9, "last": 6}
+    models = {}
+    for name, size in sizes.items():
+        inputs = keras.Input([6])
+        dense = keras.layers.Dense(size, use_bias=False, name="own_" + name)
+        models[name] = keras.Model(inputs, dense(inputs))
+    names = ["Variable", "Variable_1", "Variable_2", "Variable_3"]
+    tf1 = in_tf1(**dict(zip(names, [[6, 6], [6, 7], [6, 8], [6, 9]])))
+    found = pairing.propose(tf1, keras_models.variables(models))
+    assert {p.keras.split("/")[0]: p.tf1 for p in found.pairs} == {
+        "two": "Variable_1",
+        "three": "Variable_2",
+        "four": "Variable_3",
+    }
+    refused = {u.keras.split("/")[0]: u.candidates for u in found.unpaired}
+    assert refused == {"one": ("Variable",), "last": ("Variable",)}
+
+
 def test_the_order_of_two_networks_follows_from_one_shape():
     tf1 = in_tf1(
         dense__kernel=[6, 6],
