@@ -254,6 +254,14 @@ def test_two_networks_of_one_shape_are_refused():
     assert paired(tf1, models) == [None, None]
 
 
+def test_numbers_that_contradict_the_names_of_a_user_are_no_evidence():
+    """A decoder whose layers count down: d3 is first."""
+    names = ["d3", "d2", "d1"]
+    models = dense_model("net", *[6] * 4, layer_names=names)
+    tf1 = in_tf1(**{f"net__{name}__w": [6, 6] for name in sorted(names)})
+    assert paired(tf1, models) == [None, "net/d2/w", None]
+
+
 def test_a_fifth_network_without_a_name_is_not_passed_over():
     """The first kernel may be that of the first network or of the last."""
     sizes = {"one": 6, "two": 7, "three": 8, "four": 9, "last": 6}
@@ -567,6 +575,8 @@ def test_a_name_says_its_network(name, network):
         ("b", "bias"),
         ("G_b12", "bias"),
         ("a/BatchNorm/moving_variance", "moving_variance"),
+        ("bn/scale", "gamma"),
+        ("bn/offset", "beta"),
         ("Variable_1", None),
         ("a/web", None),
     ],

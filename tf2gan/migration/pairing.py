@@ -325,7 +325,7 @@ class _Matcher:
                     [members[v.key] for v in layer],
                     [v.role for v in layer],
                 )
-            elif keras.key in self._contradicted:
+            elif keras.key in self._contradicted or _is_other(tf1, keras):
                 continue
             elif order.has_a_place(keras, like):
                 found.append((tf1, keras, reason))
@@ -442,6 +442,15 @@ def _after_scope(name, model):
         if names.network(part, [model]):
             return "/".join(parts[number + 1 :])
     return name
+
+
+def _is_other(name, keras):
+    """Tells whether a user gave a layer the name of another one in TF1."""
+    if order.is_automatic(keras):
+        return False
+    one = names.parse(_after_scope(name, keras.model))
+    other = names.parse(_after_scope(keras.key, keras.model))
+    return one.template == other.template and one.numbers != other.numbers
 
 
 def _numbered(pairs):
