@@ -519,6 +519,19 @@ def test_a_full_disk_is_seen_before_h5py_sees_it(
     assert sorted(os.listdir(".")) == ["run", "tiny.npz"]
 
 
+def test_a_disk_that_is_full_on_the_way_back_is_one_line(tmp_path, monkeypatch):
+    def full(**_):
+        raise tf.errors.ResourceExhaustedError(None, None, "no space")
+
+    monkeypatch.setattr(tf.raw_ops, "SaveV2", full)
+    folder = str(tmp_path / "one")
+    with pytest.raises(
+        UserError, match="No space left on device"
+    ), outputs.staged(folder, False) as part:
+        tf1_checkpoint.write(os.path.join(part, "model"), {"w": np.zeros(1)})
+    assert os.listdir(tmp_path) == []
+
+
 def test_sigterm_leaves_nothing_behind(folder, monkeypatch, capfd):
     monkeypatch.setattr(
         registry,

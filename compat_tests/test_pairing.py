@@ -171,6 +171,20 @@ class ChainOfTwoInputs(Chain):
         return super().call(inputs + more)
 
 
+class ChainThatCounts(Chain):
+    """Assigns in its call, as spectral norm does."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = self.add_weight(
+            name="count", shape=(), initializer="zeros", trainable=False
+        )
+
+    def call(self, inputs):
+        self.count.assign(self.count + 1.0)
+        return super().call(inputs)
+
+
 class ChainInside(keras.layers.Layer):
     def __init__(self):
         super().__init__()
@@ -205,6 +219,7 @@ TURNED = {
         (lambda: called(Chain(), ONE), TURNED),
         (lambda: in_functional(Chain()), TURNED),
         (lambda: in_functional(ChainInside()), TURNED),
+        (lambda: called(ChainThatCounts(), ONE), TURNED),
         (lambda: called(Branches(), ONE), {}),
         (lambda: called(ChainOfTwoInputs(), ONE, ONE), {}),
     ],
@@ -215,6 +230,13 @@ def test_attributes_are_no_order_but_what_depends_on_what(make, expected):
     pairs = pairing.propose(tf1, variables).pairs
     found = {"/".join(p.keras.split("/")[-2:]): p.tf1 for p in pairs}
     assert found == expected
+
+
+def test_to_look_at_a_model_changes_no_variable_of_it():
+    model = called(ChainThatCounts(), ONE)
+    before = [value.copy() for value in model.get_weights()]
+    keras_models.variables({"net": model})
+    assert all(map(np.array_equal, before, model.get_weights()))
 
 
 def test_numbers_that_contradict_the_graph_are_no_evidence():
@@ -230,6 +252,34 @@ def test_two_networks_of_one_shape_are_refused():
     tf1 = in_tf1(dense__kernel=[6, 6], dense_1__kernel=[6, 6])
     models = {**dense_model("generator", 6, 6), **dense_model("critic", 6, 6)}
     assert paired(tf1, models) == [None, None]
+
+
+def test_numbers_that_contradict_the_names_of_a_user_are_no_evidence():
+    """A decoder whose layers count down: d3 is first."""
+    names = ["d3", "d2", "d1"]
+    models = dense_model("net", *[6] * 4, layer_names=names)
+    tf1 = in_tf1(**{f"net__{name}__w": [6, 6] for name in sorted(names)})
+    assert paired(tf1, models) == [None, "net/d2/w", None]
+
+
+def test_a_fifth_network_without_a_name_is_not_passed_over():
+    """The first kernel may be that of the first network or of the last."""
+    sizes = {"one": 6, "two": 7, "three": 8, "four": 9, "last": 6}
+    models = {}
+    for name, size in sizes.items():
+        inputs = keras.Input([6])
+        dense = keras.layers.Dense(size, use_bias=False, name="own_" + name)
+        models[name] = keras.Model(inputs, dense(inputs))
+    names = ["Variable", "Variable_1", "Variable_2", "Variable_3"]
+    tf1 = in_tf1(**dict(zip(names, [[6, 6], [6, 7], [6, 8], [6, 9]])))
+    found = pairing.propose(tf1, keras_models.variables(models))
+    assert {p.keras.split("/")[0]: p.tf1 for p in found.pairs} == {
+        "two": "Variable_1",
+        "three": "Variable_2",
+        "four": "Variable_3",
+    }
+    refused = {u.keras.split("/")[0]: u.candidates for u in found.unpaired}
+    assert refused == {"one": ("Variable",), "last": ("Variable",)}
 
 
 def test_the_order_of_two_networks_follows_from_one_shape():
@@ -525,6 +575,8 @@ def test_a_name_says_its_network(name, network):
         ("b", "bias"),
         ("G_b12", "bias"),
         ("a/BatchNorm/moving_variance", "moving_variance"),
+        ("bn/scale", "gamma"),
+        ("bn/offset", "beta"),
         ("Variable_1", None),
         ("a/web", None),
     ],

@@ -247,6 +247,37 @@ def test_two_train_ops_in_one_call_are_refused(gan, tmp_path):
         gan.session.run([gan.d_train, gan.g_train], gan.feed(0))
 
 
+def test_a_group_of_both_train_ops_is_refused_too(tiny, tmp_path):
+    with tiny.graph.as_default():
+        both = tf.group(tiny.d_train, tiny.g_train)
+        with tf.control_dependencies([tiny.d_train]):
+            second = tf.group(tiny.g_train)
+    recorder = tiny.record(tmp_path / "t")
+    for fetched in (both, second):
+        with pytest.raises(ValueError, match="one session.run trains d and g"):
+            tiny.session.run(fetched, tiny.feed(0))
+    assert recorder.calls == 0
+    recorder.stop()
+
+
+def test_what_waits_for_a_train_op_is_a_step(tiny, tmp_path):
+    with tiny.graph.as_default(), tf.control_dependencies([tiny.g_train]):
+        after = tf.assign_add(tiny.updates, 1000.0)
+    tiny.session.run(tiny.initializer)
+    recorder = tiny.record(tmp_path / "t")
+    tiny.session.run(after, tiny.feed(0))
+    recorder.stop()
+    (call,) = calls(tmp_path / "t")
+    assert (call["phase"], call["variable/updates"]) == (1, 1001)
+
+
+def test_a_phase_without_an_operation_is_refused(tiny, tmp_path):
+    phases = [trace.Phase("d", None, tiny.d_loss)]
+    with pytest.raises(ValueError, match="d: None is no operation"):
+        trace.record(tiny.session, str(tmp_path / "t"), phases)
+    assert not (tmp_path / "t").exists()
+
+
 @pytest.fixture
 def lists(tiny):
     """Records phases that are lists: train op, its step count, one for all."""

@@ -8,7 +8,7 @@ runs on TensorFlow 1.4 to 2.x (`tf.compat.v1`) with Python 2.7 and 3.5 or later.
         trace.Phase("generator_step", g_train, g_loss),
     ], inputs={"images": x, "latent": z})
 
-From then on every `session.run` that fetches one of the train ops is recorded; its
+From then on every `session.run` that runs one of the train ops is recorded; its
 result is what it would have been. The folder holds
 
     trace.json       format, version, variables, phases, what cannot be replayed
@@ -147,9 +147,8 @@ class Recorder(object):  # noqa: UP004 (Python 2)
         self._count = 0
         self._state = None  # after the last recorded call, if it is known
         self._disturbed = False  # whether other calls came after it
-        self._partly = (
-            set()
-        )  # phases of which a part was run, and was warned of
+        self._partly = set()  # names of phases that were warned of
+        self._runs = {}  # by fetched operations, all that are run
         self._thread = None
         self._run = session.run
         session.run = self.run
@@ -182,27 +181,31 @@ class Recorder(object):  # noqa: UP004 (Python 2)
         if self._count >= self._calls:
             return None
         fetched = set(_operations(self._session.graph, fetches))
-        begun = [p for p in self._phases if p.train & fetched]
-        if not begun:
-            return None
-        # What is fetched may run the rest, as an average that waits for a train op.
-        run = fetched
-        if not all(p.train <= fetched for p in begun):
-            run = _ancestors(fetched)
+        # What is fetched may run a train op, or the rest of a phase: a group, or an
+        # average that waits for it.
+        run = self._run_by(fetched)
+        begun = [p for p in self._phases if p.train & fetched or p.train <= run]
         found = [p for p in begun if p.train <= run]
         whole = set().union(*[p.train for p in found])
         # An operation of several phases, such as a step count, belongs to each.
         partly = [p for p in begun if p.train & fetched - whole]
         if len(found) + len(partly) > 1 and found:
             raise ValueError(
-                "one session.run trains {}: TensorFlow leaves their order open, so "
-                "nothing can be compared; run one after the other".format(
+                "one session.run trains {}: each is compared by itself, and their "
+                "order may be open; run one after the other".format(
                     " and ".join(p.name for p in found + partly)
                 )
             )
         for phase in partly:
             self._warn_of_part(phase, run)
         return found[0] if found else None
+
+    def _run_by(self, fetched):
+        """Returns all operations that a call runs; scripts repeat their calls."""
+        key = frozenset(fetched)
+        if key not in self._runs:
+            self._runs[key] = _ancestors(fetched)
+        return self._runs[key]
 
     def _warn_of_part(self, phase, run):
         if phase.name not in self._partly:
@@ -367,6 +370,12 @@ class _GraphPhase(object):  # noqa: UP004 (Python 2)
     def __init__(self, graph, phase):
         self.name = phase.name
         self.train = set(_operations(graph, phase.train))
+        if not self.train:
+            raise ValueError(
+                "{}: {!r} is no operation of the session's graph".format(
+                    phase.name, phase.train
+                )
+            )
         self.loss = _tensor(graph, phase.loss)
         if not _is_recorded(self.loss):
             raise ValueError("the loss {} is no number".format(self.loss.name))

@@ -37,13 +37,19 @@ def fill(
     _check_names(given, placeholders)
     feeds, used = {}, dict(inputs)
     for name, tensor in placeholders.items():
-        if name not in given and graph.has_default(name):
+        left_out = graph.has_default(name) and not _is_flag(tensor)
+        if name not in given and left_out:
             continue
         model, value = _fed(tensor, given.get(name), inputs)
         feeds[name + ":0"] = value
         if model:
             used[model] = value
     return feeds, used
+
+
+def _is_flag(tensor):
+    """Tells whether it may say if one trains, by default mostly true."""
+    return tensor.dtype == tf.bool and tensor.shape.rank in (None, 0)
 
 
 def _check_names(given, placeholders):

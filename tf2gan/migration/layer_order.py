@@ -79,7 +79,10 @@ def _traced(layer) -> Any:
         inputs = keras.tree.map_shape_structure(
             lambda shape: keras.Input(batch_shape=shape), shapes
         )
-        return keras.Model(inputs, layer.call(inputs))
+        with (
+            keras.StatelessScope()
+        ):  # a `call` may assign, as spectral norm does
+            return keras.Model(inputs, layer.call(inputs))
     except Exception:  # whatever a call raises that was not made for this
         return None
 

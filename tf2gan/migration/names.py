@@ -15,8 +15,9 @@ _ROLES = {
     KERNEL: ("kernel", "weights", "weight", "w", "matrix"),
     RECURRENT_KERNEL: ("recurrent_kernel",),
     BIAS: ("bias", "biases", "b"),
-    GAMMA: ("gamma",),
-    BETA: ("beta",),
+    # `tf.nn.batch_normalization` calls them scale and offset.
+    GAMMA: ("gamma", "scale"),
+    BETA: ("beta", "offset"),
     MOVING_MEAN: ("moving_mean", "pop_mean", "running_mean"),
     MOVING_VARIANCE: (
         "moving_variance",

@@ -22,7 +22,7 @@ NOTHING = "(nothing)"
 _INITIAL = {names.MOVING_MEAN: 0.0, names.MOVING_VARIANCE: 1.0}
 # Kernels of one shape that mean something else than a transposed convolution's.
 _NOT_TRANSPOSED = ("Conv1D", "Conv2D", "Conv3D")
-_MOST_MODELS = 4  # all orders of so many are tried
+_MOST_MODELS = 4  # all orders of so many are tried, and none of more
 
 
 def propose(
@@ -264,7 +264,8 @@ class _Matcher:
     def _by_order(self):
         """Pairs by TF1's numbers under the one order of the models that fits."""
         found = []
-        for models in itertools.permutations(self._models[:_MOST_MODELS]):
+        tried = self._models if len(self._models) <= _MOST_MODELS else []
+        for models in itertools.permutations(tried):
             keras = [v for m in models for v in self._keras if v.model == m]
             self.unclear = {}
             couples = self._ordered(keras)
@@ -324,7 +325,7 @@ class _Matcher:
                     [members[v.key] for v in layer],
                     [v.role for v in layer],
                 )
-            elif keras.key in self._contradicted:
+            elif keras.key in self._contradicted or _is_other(tf1, keras):
                 continue
             elif order.has_a_place(keras, like):
                 found.append((tf1, keras, reason))
@@ -441,6 +442,15 @@ def _after_scope(name, model):
         if names.network(part, [model]):
             return "/".join(parts[number + 1 :])
     return name
+
+
+def _is_other(name, keras):
+    """Tells whether a user gave a layer the name of another one in TF1."""
+    if order.is_automatic(keras):
+        return False
+    one = names.parse(_after_scope(name, keras.model))
+    other = names.parse(_after_scope(keras.key, keras.model))
+    return one.template == other.template and one.numbers != other.numbers
 
 
 def _numbered(pairs):

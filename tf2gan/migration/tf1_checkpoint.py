@@ -6,6 +6,7 @@ V2, which TF 1.15's Saver restores.
 """
 
 import dataclasses
+import errno
 import os
 import re
 from typing import Dict, List, Tuple
@@ -219,15 +220,24 @@ def write(path: str, values: Dict[str, np.ndarray]) -> None:
     Args:
       path: of the checkpoint, without an ending; its folder is made.
       values: of the variables, by name, each in the type that TF1 holds it in.
+
+    Raises:
+      OSError: if it cannot be written, as where the disk is full.
     """
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     names = sorted(values)
-    tf.raw_ops.SaveV2(
-        prefix=path,
-        tensor_names=names,
-        shape_and_slices=[""] * len(names),
-        tensors=[tf.constant(values[name]) for name in names],
-    )
+    tensors = [tf.constant(values[name]) for name in names]
+    try:
+        tf.raw_ops.SaveV2(
+            prefix=path,
+            tensor_names=names,
+            shape_and_slices=[""] * len(names),
+            tensors=tensors,
+        )
+    except tf.errors.OpError as error:
+        is_full = isinstance(error, tf.errors.ResourceExhaustedError)
+        code = errno.ENOSPC if is_full else errno.EIO
+        raise OSError(code, os.strerror(code)) from error
     name = os.path.basename(path)
     with open(os.path.join(os.path.dirname(path), "checkpoint"), "w") as file:
         file.write(f'model_checkpoint_path: "{name}"\n')

@@ -69,7 +69,13 @@ def report(rows: List[Comparison], tolerance: float) -> bool:
 
 
 def seeded(shape, dtype, seed: int, name: str) -> np.ndarray:
-    """Returns an input on [-1, 1), a function of seed and name."""
+    """Returns an input on [-1, 1), a function of seed and name.
+
+    Of integers it is 0 and 1 in turn: whatever they mean, such as classes or rows of
+    a table, mostly there are two.
+    """
+    if np.dtype(dtype).kind in "iu":
+        return np.resize(np.arange(2), shape).astype(dtype)
     return (2.0 * randomness.uniform(shape, seed, name) - 1.0).astype(dtype)
 
 
