@@ -13,10 +13,10 @@ import os
 import sys
 from typing import Any, Dict, Optional
 
+import benchmark_flags
 import command_line
 from absl import flags
 from benchmarking import chart, measuring, results, subjects, tables
-from benchmarking import flags as benchmark_flags
 from benchmarking import parts as benchmark_parts
 from benchmarking import targets as benchmark_targets
 

@@ -6,9 +6,9 @@ import shutil
 from typing import List, Optional
 
 from absl import flags
-
 from benchmarking import chart, trainers
 from benchmarking.parts import PARTS, Options
+
 from tf2gan.common import specs
 from tf2gan.common.errors import UserError
 
