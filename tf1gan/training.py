@@ -318,7 +318,8 @@ def train(config: TrainConfig) -> None:
         run.start(trainer.global_step)
         writer = open_summaries(run.path("logs"), trainer)
         # TF1: each batch is fed to the session.
-        # TF2: a `tf.data` pipeline prepares the next one meanwhile.
+        # TF2: as an argument. A `tf.data` pipeline would only cost: its threads
+        # take longer to hand a batch over than the batch takes to be made.
         for images, latent in run.batches.iterate(run.step, run.total_steps):
             run.record(*trainer.train_step(images, latent))
             if run.epoch_ended:

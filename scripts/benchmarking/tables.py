@@ -114,8 +114,8 @@ def _loop(figures):
     names = {
         "bare": "bare train step",
         "loop": "iteration of the loop",
-        "waiting": "  of it, waiting for the batch",
-        "input": "making a batch, meanwhile",
+        "waiting": "  of it, taking the next batch",
+        "input": "making a batch by itself",
         "summaries": "summaries, once per epoch",
         "epoch_end": "summaries, samples and checkpoint, once per epoch",
     }
