@@ -190,6 +190,9 @@ def test_values(side, flags, message, refused):
     refused(side, flags, message)
 
 
+@pytest.mark.skipif(
+    "tf2" not in helpers.SIDES, reason="tf2gan needs Python 3.9"
+)
 @table(
     "flags, message",
     (
