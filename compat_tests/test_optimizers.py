@@ -444,3 +444,27 @@ def test_exchanged_slots_are_noticed(side, pairs):
     trainer = _Renamed(_built(side, "dcgan28", 0.9, "float64"), pairs)
     with pytest.raises(AssertionError):
         _check_trainer(trainer, 0.9, iterations=1)
+
+
+@pytest.mark.skipif(
+    "tf2" not in helpers.SIDES, reason="tf2gan needs Python 3.9"
+)
+def test_the_learning_rate_is_a_float32_number_whatever_keras_is_set_to():
+    assert _moved_by_keras_adam("float64") == _moved_by_keras_adam("float32")
+
+
+def _moved_by_keras_adam(floatx):
+    import keras
+
+    from tf2gan.optimizers import Adam
+
+    before = keras.config.floatx()
+    keras.config.set_floatx(floatx)
+    try:
+        variable = keras.Variable([1.0], dtype="float64")
+        optimizer = Adam(2e-4, 0.5, 0.999, 1e-8)
+        optimizer.build([variable])
+        optimizer.apply([tf.ones([1], tf.float64)], [variable])
+    finally:
+        keras.config.set_floatx(before)
+    return variable.numpy()

@@ -64,7 +64,7 @@ class Adam(keras.optimizers.Optimizer):
             v=_resource(self.v[index]),
             beta1_power=as_variable(self.beta1_power),
             beta2_power=as_variable(self.beta2_power),
-            lr=as_variable(learning_rate),
+            lr=as_variable(tf.cast(learning_rate, tf.float32)),
             beta1=as_variable(tf.constant(self.beta1, tf.float32)),
             beta2=as_variable(tf.constant(self.beta2, tf.float32)),
             epsilon=as_variable(tf.constant(self.epsilon, tf.float32)),
