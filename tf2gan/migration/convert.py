@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tf2gan.common.errors import UserError
 from tf2gan.migration import (
+    graph_powers,
     map_file,
     names,
     optimizer_pairing,
@@ -78,8 +79,8 @@ class Conversion:
         """Takes a map or proposes one.
 
         Raises:
-          UserError: if the checkpoint is one of TF2, or the optimizers cannot be
-            paired.
+          UserError: if the checkpoint is one of TF2. What else is wrong is for
+            `check`, so that the map can be shown and edited first.
         """
         if checkpoint.is_tf2:
             raise UserError(
@@ -93,12 +94,13 @@ class Conversion:
         self.notes: List[str] = []
         self._keras = variables(models)
         self._options = options
+        self._refusal: Optional[UserError] = None
         self.map = given or self._propose()
         if options.unused:
             self.map = _with_unused(self.map)
         if options.weights_only:
             self.map = dataclasses.replace(self.map, optimizers=())
-        elif not self.map.optimizers:
+        else:
             self._add_optimizers()
         self._report()
 
@@ -109,26 +111,68 @@ class Conversion:
 
     def _add_optimizers(self):
         """Pairs the optimizers, once all variables have their partners."""
-        if not self.map.unpaired and _targets(self.models):
-            self.check_map()
-            found = self._optimizers(self.map)
-            self.map = dataclasses.replace(self.map, optimizers=found)
+        try:
+            if not self.map.unpaired and _targets(self.models):
+                self._check_variables()
+                found = self._optimizers()
+                self.map = dataclasses.replace(self.map, optimizers=found)
+        except UserError as error:
+            self._refusal = error
 
-    def _optimizers(self, found):
-        targets = _targets(self.models)
+    def _optimizers(self):
+        """Returns the map's optimizers completed, or those that are proposed."""
+        targets, given = _targets(self.models), self.map.optimizers
+        fitting = [pair for pair in given if self._is_fitting(pair, targets)]
+        if given and len(fitting) < len(given):
+            return given  # which `check` refuses
         scalars = [n for p in self.inventory.powers for n in (p.beta1, p.beta2)]
         scalars += self.inventory.steps
+        scalars += [n for pair in given for n in _powers(pair) if n]
         values = {name: float(self.checkpoint.read(name)) for name in scalars}
         dtypes = {
             name: self.checkpoint.variables[name].dtype.name
             for name in self.inventory.steps
         }
-        trained = {model: self._trained(found, model) for model in targets}
+        trained = {model: self._trained(self.map, model) for model in targets}
         return tuple(
             optimizer_pairing.propose(
-                self.inventory, values, trained, targets, dtypes
+                self.inventory,
+                values,
+                trained,
+                targets,
+                dtypes,
+                self._powers_in_graph(),
+                given,
             )
         )
+
+    def _is_fitting(self, pair, targets):
+        """Tells whether an optimizer of a given map can be completed."""
+        named = [name for name in _powers(pair) if name is not None]
+        if len(named) == 1:
+            raise UserError(
+                f"the map's optimizer of '{pair.model:.60}' names {named[0]:.100} "
+                "alone; name both beta1_power and beta2_power"
+            )
+        known = self.checkpoint.variables
+        return (
+            pair.model in targets
+            and pair.family in ("", targets[pair.model].family)
+            and all(n in known and known[n].shape == () for n in named)
+        )
+
+    def _powers_in_graph(self):
+        """Returns what the graph beside the checkpoint says, if it is needed."""
+        path = self.checkpoint.meta_path
+        if len(self.inventory.powers) < 2 or not os.path.isfile(path):
+            return None
+        try:
+            return graph_powers.read(path)
+        except UserError as error:
+            self.notes.append(
+                f"no powers of beta are told by the graph: {error}"
+            )
+            return None
 
     def _trained(self, found, model):
         by_key = {variable.key: variable for variable in self._keras}
@@ -246,12 +290,28 @@ class Conversion:
         self._check_averages()
         self._check_steps()
 
+    def _check_variables(self):
+        without = dataclasses.replace(self.map, optimizers=())
+        variable_map.check(without, self.checkpoint.variables, self._keras)
+
+    def _check_powers(self):
+        powers = self.inventory.powers
+        optimizer_pairing.refuse_unknown_powers(
+            self.map.optimizers,
+            powers,
+            {p.beta2: float(self.checkpoint.read(p.beta2)) for p in powers},
+        )
+
     def check_map(self) -> None:
         """Raises `UserError` unless the map fits checkpoint and models."""
+        self._check_variables()
+        if self._refusal is not None:
+            raise self._refusal
         variable_map.check(self.map, self.checkpoint.variables, self._keras)
         targets = _targets(self.models) if self.map.optimizers else {}
         for pair in self.map.optimizers:
             self._check_optimizer(pair, targets)
+        self._check_powers()
 
     def _check_optimizer(self, pair, targets):
         """Refuses an optimizer that is not the model's, or not of all it trains."""
@@ -409,6 +469,10 @@ def _describe(pair):
         f"{pair.family} of {pair.model}: {len(pair.slots)} slots, {steps} "
         f"({pair.reason})"
     )
+
+
+def _powers(pair):
+    return pair.beta1_power, pair.beta2_power
 
 
 def _targets(models):

@@ -67,6 +67,8 @@ def dump(variable_map: VariableMap) -> str:
     lines = [f' "version": {_VERSION}']
     for key in ("variables", "assumed", "unused", "unpaired", "optimizers"):
         entries = [_lean(entry) for entry in content[key]]
+        if key == "optimizers":
+            entries = [_to_edit(entry) for entry in entries]
         text = ",\n  ".join(json.dumps(entry) for entry in entries)
         lines.append(f' "{key}": [\n  {text}\n ]' if text else f' "{key}": []')
     return "{\n" + ",\n".join(lines) + "\n}\n"
@@ -76,6 +78,15 @@ def _lean(entry):
     if isinstance(entry, str):
         return entry
     return {k: v for k, v in entry.items() if v is not None and v != ""}
+
+
+def _to_edit(optimizer):
+    """Puts what a user may have to fill in, such as null, before the many slots."""
+    names = ("beta1_power", "beta2_power")
+    missing = optimizer["family"] == "Adam" and "steps" not in optimizer
+    entry = dict.fromkeys(names) if missing else {}
+    entry = {"model": optimizer["model"], **entry, **optimizer}
+    return {**entry, "slots": entry.pop("slots")}
 
 
 def read_map(path: str) -> VariableMap:
