@@ -241,6 +241,31 @@ def exchanged(key):
     return unnamed_partner(f"{front}/{words.get(role, role)}")
 
 
+def swapped_norm(mapping):
+    """A map by a user who took gamma for beta."""
+    keys = {
+        f"{layer}/{role}": f"{layer}/{other}"
+        for layer in {p.keras.rpartition("/")[0] for p in mapping.pairs}
+        for role, other in (("gamma", "beta"), ("beta", "gamma"))
+    }
+    pairs = [
+        dataclasses.replace(p, keras=keys.get(p.keras, p.keras))
+        for p in mapping.pairs
+    ]
+    return dataclasses.replace(mapping, pairs=tuple(pairs))
+
+
+def test_a_map_that_exchanges_roles_is_noted():
+    models = foreign_models.layers()
+    right = conversion("layers_scoped", lambda: models).map
+    for given, noted in ((right, False), (swapped_norm(right), True)):
+        converted = conversion("layers_scoped", lambda: models, given)
+        notes = [n for n in converted.notes if "taken for another" in n]
+        assert bool(notes) == noted
+        converted.check()
+    assert "generator/batch_normalization/beta with generator/" in notes[0]
+
+
 def test_what_numbers_do_not_tell_is_imported_by_a_map_of_hand(tmp_path):
     models = [named_norms()]
     proposed = conversion("raw_unnamed_norm", lambda: models).map
@@ -748,6 +773,19 @@ def test_two_names_in_a_map_are_enough_where_powers_lack_evidence(
     assert "Adam of generator: 20 slots, 3 steps (from the map)" in (
         converted.notes
     )
+
+
+def test_powers_of_beta_that_a_map_gives_to_both_are_noted(tmp_path):
+    models = {m.name: m for m in foreign_models.layers_adam()}
+    checkpoint = written(tmp_path, without_steps)
+    found = convert.Conversion(checkpoint, models, convert.Options())
+    powers = {"generator": "_1", "discriminator": "_1"}
+    given = filled_in(tmp_path, found.map, powers)
+    notes = convert.Conversion(
+        checkpoint, models, convert.Options(), given
+    ).notes
+    both = "the map gives beta2_power_1 to generator and discriminator"
+    assert any(note.startswith(both) for note in notes)
 
 
 def steps_done(models):

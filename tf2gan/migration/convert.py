@@ -39,6 +39,7 @@ _ENTRY_BYTES = 4096  # around a value, in HDF5
 # TF1's defaults, which are not those of Keras.
 _EPSILONS = {slots.ADAM: 1e-8, slots.RMSPROP: 1e-10}
 _MOST_RANGES = 20  # in a note
+_MOST_PAIRS = 10  # in a note
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +103,8 @@ class Conversion:
             self.map = dataclasses.replace(self.map, optimizers=())
         else:
             self._add_optimizers()
+        if given:
+            self._note_roles()
         self._report()
 
     def _propose(self):
@@ -214,6 +217,7 @@ class Conversion:
             self.notes.append(_describe(pair))
             self._note_epsilon(pair)
             self._note_momentum(pair)
+        self._note_powers()
         for step in self.inventory.steps:
             self._note_step(step)
         if self.inventory.others:
@@ -221,6 +225,30 @@ class Conversion:
                 "left behind as no part of a network: "
                 + ", ".join(self.inventory.others[:10])
             )
+
+    def _note_roles(self):
+        """Says where a given map pairs what the names say to be different things."""
+        odd = [p for p in self.map.pairs if _differ(p.tf1, p.keras)]
+        if odd:
+            shown = [f"{p.tf1} with {p.keras}" for p in odd[:_MOST_PAIRS]]
+            more = len(odd) - len(shown)
+            shown += [f"and {more} more"] if more else []
+            self.notes.append(
+                "the map pairs what is not the same by its names: "
+                f"{', '.join(shown)}; was one taken for another?"
+            )
+
+    def _note_powers(self):
+        """Says which models share powers of beta, which only a given map can do."""
+        owners = {}
+        for pair in self.map.optimizers:
+            owners.setdefault(pair.beta2_power, []).append(pair.model)
+        for name, models in owners.items():
+            if name is not None and len(models) > 1:
+                self.notes.append(
+                    f"the map gives {name} to {' and '.join(models)}; only one "
+                    "optimizer that trained both in TF1 has the same for both"
+                )
 
     def _note_values(self):
         """Says what is in the vectors that no name tells apart."""
@@ -469,6 +497,13 @@ def _describe(pair):
         f"{pair.family} of {pair.model}: {len(pair.slots)} slots, {steps} "
         f"({pair.reason})"
     )
+
+
+def _differ(tf1, keras_key):
+    """Tells whether two names say different roles."""
+    roles = {names.parse(name).role for name in (tf1, keras_key)} - {None}
+    # People call either kernel of a cell a kernel.
+    return len(roles) > 1 and roles != {names.KERNEL, names.RECURRENT_KERNEL}
 
 
 def _powers(pair):

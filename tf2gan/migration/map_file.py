@@ -7,11 +7,14 @@ A map is JSON, to be read, edited and read again:
                     "shape": [5, 5, 1, 8], "dtype": "float32", "reason": "..."}],
      "assumed": [{"keras": "discriminator/bn/moving_mean", "value": 0.0}],
      "unused": ["..."], "unpaired": [{"keras": "...", "candidates": ["..."]}],
-     "optimizers": [...]}
+     "optimizers": [{"model": "generator", "beta1_power": "beta1_power_1",
+                     "beta2_power": "beta2_power_1", "family": "Adam", ...}]}
 
 An entry of `variables` may have `"transpose": [1, 0]` and then `"reshape": [...]`,
 applied in this order on the way to Keras, and undone on the way back. A map with
 anything in `unpaired` is not carried out: move each into `variables` or `assumed`.
+An entry of `optimizers` needs its model only; what it leaves out, or has as null, is
+found in the checkpoint if possible.
 Names are looked up in the checkpoint and in the models; none becomes a path.
 """
 
