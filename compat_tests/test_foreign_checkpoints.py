@@ -22,6 +22,7 @@ from tf2gan import optimizers
 from tf2gan.common.errors import UserError
 from tf2gan.migration import (
     convert,
+    graph_powers,
     keras_models,
     map_file,
     meta_graph,
@@ -832,6 +833,32 @@ def test_the_graph_beside_a_checkpoint_tells_the_powers_of_beta(
     assert any("kernels take in the .meta file" in n for n in converted.notes)
 
 
+def test_a_map_that_contradicts_the_graph_or_lacks_a_model_is_noted(tmp_path):
+    models = {m.name: m for m in foreign_models.layers_adam()}
+    checkpoint = written(tmp_path, without_steps)
+    write_graph(checkpoint.meta_path, "discriminator", "generator", False)
+    right = convert.Conversion(checkpoint, models, convert.Options())
+    assert not any("map" in note for note in right.notes)
+    entry = variable_map.OptimizerPair(
+        "generator", beta1_power="beta1_power", beta2_power="beta2_power"
+    )
+    given = dataclasses.replace(right.map, optimizers=(entry,))
+    notes = convert.Conversion(
+        checkpoint, models, convert.Options(), given
+    ).notes
+    assert (
+        "the map gives beta2_power to generator, but its kernels in the .meta "
+        "file take beta2_power_1" in notes
+    )
+    assert any("no entry of discriminator" in note for note in notes)
+
+
+def test_a_graph_of_115_tells_the_powers_of_each_variable():
+    found = graph_powers.read(str(FOREIGN / "raw_scoped" / "model.ckpt.meta"))
+    trained = {name for name in raw("raw_scoped") if name.endswith("/Adam")}
+    assert found == dict.fromkeys(trained, {("beta1_power", "beta2_power")})
+
+
 def test_a_damaged_graph_tells_no_powers_of_beta(tmp_path):
     models = {m.name: m for m in foreign_models.layers_adam()}
     checkpoint = written(tmp_path, without_steps)
@@ -855,7 +882,10 @@ def test_the_script_writes_a_map_to_fill_the_powers_of_beta_into(
     assert helpers.call_script("convert_checkpoint", *arguments) == 1
     out, err = capfd.readouterr()
     assert "generator/dense/kernel" in out
-    assert "beta2_power (6 steps), beta2_power_1 (3 steps)" in err
+    assert (
+        "to 'generator', 'discriminator': beta1_power with beta2_power (6 steps), "
+        "beta1_power_1 with beta2_power_1 (3 steps); " in err
+    )
     found = map_file.read_map(str(tmp_path / "map.json")).optimizers
     assert [pair.model for pair in found] == ["generator", "discriminator"]
 

@@ -96,6 +96,7 @@ class Conversion:
         self._keras = variables(models)
         self._options = options
         self._refusal: Optional[UserError] = None
+        self._graph: optimizer_pairing.GraphPowers = {}
         self.map = given or self._propose()
         if options.unused:
             self.map = _with_unused(self.map)
@@ -137,6 +138,7 @@ class Conversion:
             for name in self.inventory.steps
         }
         trained = {model: self._trained(self.map, model) for model in targets}
+        self._graph = self._powers_in_graph()
         return tuple(
             optimizer_pairing.propose(
                 self.inventory,
@@ -144,7 +146,7 @@ class Conversion:
                 trained,
                 targets,
                 dtypes,
-                self._powers_in_graph(),
+                self._graph,
                 given,
             )
         )
@@ -168,14 +170,14 @@ class Conversion:
         """Returns what the graph beside the checkpoint says, if it is needed."""
         path = self.checkpoint.meta_path
         if len(self.inventory.powers) < 2 or not os.path.isfile(path):
-            return None
+            return {}
         try:
             return graph_powers.read(path)
         except UserError as error:
             self.notes.append(
                 f"no powers of beta are told by the graph: {error}"
             )
-            return None
+            return {}
 
     def _trained(self, found, model):
         by_key = {variable.key: variable for variable in self._keras}
@@ -217,6 +219,8 @@ class Conversion:
             self.notes.append(_describe(pair))
             self._note_epsilon(pair)
             self._note_momentum(pair)
+            self._note_graph(pair)
+        self._note_left()
         self._note_powers()
         for step in self.inventory.steps:
             self._note_step(step)
@@ -248,6 +252,28 @@ class Conversion:
                 self.notes.append(
                     f"the map gives {name} to {' and '.join(models)}; only one "
                     "optimizer that trained both in TF1 has the same for both"
+                )
+
+    def _note_graph(self, pair):
+        """Says where a given map contradicts the graph beside the checkpoint."""
+        told = {p for s in pair.slots for p in self._graph.get(s.tf1, ())}
+        if told and pair.beta2_power and _powers(pair) not in told:
+            says = " or ".join(sorted(beta2 for _, beta2 in told))
+            self.notes.append(
+                f"the map gives {pair.beta2_power} to {pair.model}, but its kernels "
+                f"in the .meta file take {says}"
+            )
+
+    def _note_left(self):
+        """Says which models a given map has no optimizer of, and others it has."""
+        owners = [pair.model for pair in self.map.optimizers]
+        if not owners or self.map.unpaired or self._refusal:
+            return
+        for model in _targets(self.models):
+            if model not in owners:
+                self.notes.append(
+                    f'the map\'s "optimizers" have no entry of {model}, whose state '
+                    "is left behind"
                 )
 
     def _note_values(self):
@@ -323,11 +349,8 @@ class Conversion:
         variable_map.check(without, self.checkpoint.variables, self._keras)
 
     def _check_powers(self):
-        powers = self.inventory.powers
         optimizer_pairing.refuse_unknown_powers(
-            self.map.optimizers,
-            powers,
-            {p.beta2: float(self.checkpoint.read(p.beta2)) for p in powers},
+            self.map.optimizers, self.inventory.powers, self.checkpoint.read
         )
 
     def check_map(self) -> None:

@@ -2,7 +2,16 @@
 
 import dataclasses
 import json
-from typing import AbstractSet, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import (
+    AbstractSet,
+    Callable,
+    Dict,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 import keras
 import numpy as np
@@ -102,37 +111,38 @@ def _counted(entry, wanted, facts, prefix, taken):
 def refuse_unknown_powers(
     pairs: Sequence[OptimizerPair],
     powers: Sequence[Powers],
-    scalars: Mapping[str, float],
+    read: Callable[[str], np.ndarray],
 ) -> None:
     """Raises `UserError` if there are Adams of unknown steps; says what to fill in.
 
     Args:
       pairs: optimizers of a map.
       powers: of the checkpoint.
-      scalars: their values by name.
+      read: returns a value by its name.
     """
     unknown = [p.model for p in pairs if p.family == ADAM and p.steps is None]
     if not unknown:
         return
     taken = {pair.beta2_power for pair in pairs}
     left = [p for p in powers if p.beta2 not in taken]
-    counts = {p.beta2: slots.find_steps(scalars[p.beta2])[1] for p in left}
-    entry = {
-        "model": unknown[0],
-        "beta1_power": left[0].beta1 if left else "NAME",
-        "beta2_power": left[0].beta2 if left else "NAME",
-    }
+    counts = [slots.find_steps(float(read(p.beta2)))[1] for p in left]
+    # No name of a candidate: it would be taken for advice.
+    entry = {"model": unknown[0], "beta1_power": "NAME", "beta2_power": "NAME"}
     raise UserError(
         "cannot tell which powers of beta belong to "
         + ", ".join(f"'{model}'" for model in unknown)
         + ": "
-        + ", ".join(f"{name} ({n} steps)" for name, n in counts.items())
+        + (", ".join(map(_with_steps, left, counts)) or "none are left")
         + "; copy the .meta file beside the checkpoint, which tells it; or write the "
         "map with --write_map=FILE, fill in beta1_power and beta2_power in its "
-        f'"optimizers" (perhaps {json.dumps(entry)}; the rest may stay or be left '
-        "out), and give it back with --map=FILE; or leave the state behind with "
-        "--weights_only"
+        f'"optimizers" ({json.dumps(entry)} is enough for one), and give it back '
+        "with --map=FILE; or leave the state behind with --weights_only"
     )
+
+
+def _with_steps(powers, count):
+    steps = "unknown steps" if count is None else f"{count} steps"
+    return f"{powers.beta1} with {powers.beta2} ({steps})"
 
 
 @dataclasses.dataclass(frozen=True)
