@@ -93,6 +93,33 @@ def test_a_graph_with_a_batch_of_its_own_gets_it(tmp_path):
     assert verified(checkpoint_with(tmp_path, batch=7)).shape == (7, 2)
 
 
+def fixed(z):
+    """What a script makes that reshapes to its batch size of seven."""
+    return tf.reshape(z, [7, 3])[:, :1]
+
+
+def test_a_batch_size_that_is_written_into_a_graph_is_advised_on(tmp_path):
+    checkpoint = checkpoint_with(tmp_path, fixed)
+    advice = "fixed batch size give --inputs=generator=FILE.npy"
+    with pytest.raises(UserError, match=f"does not run: .*{advice}"):
+        verified(checkpoint)
+    path = str(tmp_path / "seven.npy")
+    np.save(path, np.zeros([7, 3], np.float32))
+    row = verified(checkpoint, inputs={"generator": path})
+    assert row.shape == (7, 2) and row.difference < TOLERANCE
+
+
+def test_outputs_of_other_numbers_of_rows_are_advised_on():
+    outputs = [{"generator": np.zeros([rows, 2])} for rows in (8, 4)]
+    with pytest.raises(UserError, match=r"\[8, 2\] in the .* as many rows"):
+        verify._check_batches(*outputs)
+
+
+def test_an_output_without_its_number_is_asked_back():
+    with pytest.raises(UserError, match="did you mean Tanh_1:0"):
+        verify._check_names({"generator": "Tanh_1"}, models())
+
+
 @on_linux
 def test_a_graph_that_takes_all_memory_is_one_line(tmp_path):
     checkpoint = checkpoint_with(tmp_path, large)

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tf2gan.common.errors import UserError
 from tf2gan.migration import (
+    graph_powers,
     map_file,
     names,
     optimizer_pairing,
@@ -38,6 +39,7 @@ _ENTRY_BYTES = 4096  # around a value, in HDF5
 # TF1's defaults, which are not those of Keras.
 _EPSILONS = {slots.ADAM: 1e-8, slots.RMSPROP: 1e-10}
 _MOST_RANGES = 20  # in a note
+_MOST_PAIRS = 10  # in a note
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,8 +80,8 @@ class Conversion:
         """Takes a map or proposes one.
 
         Raises:
-          UserError: if the checkpoint is one of TF2, or the optimizers cannot be
-            paired.
+          UserError: if the checkpoint is one of TF2. What else is wrong is for
+            `check`, so that the map can be shown and edited first.
         """
         if checkpoint.is_tf2:
             raise UserError(
@@ -93,13 +95,17 @@ class Conversion:
         self.notes: List[str] = []
         self._keras = variables(models)
         self._options = options
+        self._refusal: Optional[UserError] = None
+        self._graph: optimizer_pairing.GraphPowers = {}
         self.map = given or self._propose()
         if options.unused:
             self.map = _with_unused(self.map)
         if options.weights_only:
             self.map = dataclasses.replace(self.map, optimizers=())
-        elif not self.map.optimizers:
+        else:
             self._add_optimizers()
+        if given:
+            self._note_roles()
         self._report()
 
     def _propose(self):
@@ -109,26 +115,69 @@ class Conversion:
 
     def _add_optimizers(self):
         """Pairs the optimizers, once all variables have their partners."""
-        if not self.map.unpaired and _targets(self.models):
-            self.check_map()
-            found = self._optimizers(self.map)
-            self.map = dataclasses.replace(self.map, optimizers=found)
+        try:
+            if not self.map.unpaired and _targets(self.models):
+                self._check_variables()
+                found = self._optimizers()
+                self.map = dataclasses.replace(self.map, optimizers=found)
+        except UserError as error:
+            self._refusal = error
 
-    def _optimizers(self, found):
-        targets = _targets(self.models)
+    def _optimizers(self):
+        """Returns the map's optimizers completed, or those that are proposed."""
+        targets, given = _targets(self.models), self.map.optimizers
+        fitting = [pair for pair in given if self._is_fitting(pair, targets)]
+        if given and len(fitting) < len(given):
+            return given  # which `check` refuses
         scalars = [n for p in self.inventory.powers for n in (p.beta1, p.beta2)]
         scalars += self.inventory.steps
+        scalars += [n for pair in given for n in _powers(pair) if n]
         values = {name: float(self.checkpoint.read(name)) for name in scalars}
         dtypes = {
             name: self.checkpoint.variables[name].dtype.name
             for name in self.inventory.steps
         }
-        trained = {model: self._trained(found, model) for model in targets}
+        trained = {model: self._trained(self.map, model) for model in targets}
+        self._graph = self._powers_in_graph()
         return tuple(
             optimizer_pairing.propose(
-                self.inventory, values, trained, targets, dtypes
+                self.inventory,
+                values,
+                trained,
+                targets,
+                dtypes,
+                self._graph,
+                given,
             )
         )
+
+    def _is_fitting(self, pair, targets):
+        """Tells whether an optimizer of a given map can be completed."""
+        named = [name for name in _powers(pair) if name is not None]
+        if len(named) == 1:
+            raise UserError(
+                f"the map's optimizer of '{pair.model:.60}' names {named[0]:.100} "
+                "alone; name both beta1_power and beta2_power"
+            )
+        known = self.checkpoint.variables
+        return (
+            pair.model in targets
+            and pair.family in ("", targets[pair.model].family)
+            and all(n in known and known[n].shape == () for n in named)
+        )
+
+    def _powers_in_graph(self):
+        """Returns what the graph beside the checkpoint says, if it is needed."""
+        path = self.checkpoint.meta_path
+        if len(self.inventory.powers) < 2 or not os.path.isfile(path):
+            return {}
+        try:
+            return graph_powers.read(path)
+        except UserError as error:
+            self.notes.append(
+                f"no powers of beta are told by the graph: {error}"
+            )
+            return {}
 
     def _trained(self, found, model):
         by_key = {variable.key: variable for variable in self._keras}
@@ -170,6 +219,9 @@ class Conversion:
             self.notes.append(_describe(pair))
             self._note_epsilon(pair)
             self._note_momentum(pair)
+            self._note_graph(pair)
+        self._note_left()
+        self._note_powers()
         for step in self.inventory.steps:
             self._note_step(step)
         if self.inventory.others:
@@ -177,6 +229,52 @@ class Conversion:
                 "left behind as no part of a network: "
                 + ", ".join(self.inventory.others[:10])
             )
+
+    def _note_roles(self):
+        """Says where a given map pairs what the names say to be different things."""
+        odd = [p for p in self.map.pairs if _differ(p.tf1, p.keras)]
+        if odd:
+            shown = [f"{p.tf1} with {p.keras}" for p in odd[:_MOST_PAIRS]]
+            more = len(odd) - len(shown)
+            shown += [f"and {more} more"] if more else []
+            self.notes.append(
+                "the map pairs what is not the same by its names: "
+                f"{', '.join(shown)}; was one taken for another?"
+            )
+
+    def _note_powers(self):
+        """Says which models share powers of beta, which only a given map can do."""
+        owners = {}
+        for pair in self.map.optimizers:
+            owners.setdefault(pair.beta2_power, []).append(pair.model)
+        for name, models in owners.items():
+            if name is not None and len(models) > 1:
+                self.notes.append(
+                    f"the map gives {name} to {' and '.join(models)}; only one "
+                    "optimizer that trained both in TF1 has the same for both"
+                )
+
+    def _note_graph(self, pair):
+        """Says where a given map contradicts the graph beside the checkpoint."""
+        told = {p for s in pair.slots for p in self._graph.get(s.tf1, ())}
+        if told and pair.beta2_power and _powers(pair) not in told:
+            says = " or ".join(sorted(beta2 for _, beta2 in told))
+            self.notes.append(
+                f"the map gives {pair.beta2_power} to {pair.model}, but its kernels "
+                f"in the .meta file take {says}"
+            )
+
+    def _note_left(self):
+        """Says which models a given map has no optimizer of, and others it has."""
+        owners = [pair.model for pair in self.map.optimizers]
+        if not owners or self.map.unpaired or self._refusal:
+            return
+        for model in _targets(self.models):
+            if model not in owners:
+                self.notes.append(
+                    f'the map\'s "optimizers" have no entry of {model}, whose state '
+                    "is left behind"
+                )
 
     def _note_values(self):
         """Says what is in the vectors that no name tells apart."""
@@ -246,12 +344,25 @@ class Conversion:
         self._check_averages()
         self._check_steps()
 
+    def _check_variables(self):
+        without = dataclasses.replace(self.map, optimizers=())
+        variable_map.check(without, self.checkpoint.variables, self._keras)
+
+    def _check_powers(self):
+        optimizer_pairing.refuse_unknown_powers(
+            self.map.optimizers, self.inventory.powers, self.checkpoint.read
+        )
+
     def check_map(self) -> None:
         """Raises `UserError` unless the map fits checkpoint and models."""
+        self._check_variables()
+        if self._refusal is not None:
+            raise self._refusal
         variable_map.check(self.map, self.checkpoint.variables, self._keras)
         targets = _targets(self.models) if self.map.optimizers else {}
         for pair in self.map.optimizers:
             self._check_optimizer(pair, targets)
+        self._check_powers()
 
     def _check_optimizer(self, pair, targets):
         """Refuses an optimizer that is not the model's, or not of all it trains."""
@@ -409,6 +520,17 @@ def _describe(pair):
         f"{pair.family} of {pair.model}: {len(pair.slots)} slots, {steps} "
         f"({pair.reason})"
     )
+
+
+def _differ(tf1, keras_key):
+    """Tells whether two names say different roles."""
+    roles = {names.parse(name).role for name in (tf1, keras_key)} - {None}
+    # People call either kernel of a cell a kernel.
+    return len(roles) > 1 and roles != {names.KERNEL, names.RECURRENT_KERNEL}
+
+
+def _powers(pair):
+    return pair.beta1_power, pair.beta2_power
 
 
 def _targets(models):

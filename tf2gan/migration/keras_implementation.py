@@ -127,6 +127,7 @@ class _TraceCheckpoint:
     """The initial state of a trace, as a conversion reads a checkpoint."""
 
     is_tf2 = False
+    meta_path = ""
 
     def __init__(self, trace):
         self.path = trace.folder

@@ -7,11 +7,14 @@ A map is JSON, to be read, edited and read again:
                     "shape": [5, 5, 1, 8], "dtype": "float32", "reason": "..."}],
      "assumed": [{"keras": "discriminator/bn/moving_mean", "value": 0.0}],
      "unused": ["..."], "unpaired": [{"keras": "...", "candidates": ["..."]}],
-     "optimizers": [...]}
+     "optimizers": [{"model": "generator", "beta1_power": "beta1_power_1",
+                     "beta2_power": "beta2_power_1", "family": "Adam", ...}]}
 
 An entry of `variables` may have `"transpose": [1, 0]` and then `"reshape": [...]`,
 applied in this order on the way to Keras, and undone on the way back. A map with
 anything in `unpaired` is not carried out: move each into `variables` or `assumed`.
+An entry of `optimizers` needs its model only; what it leaves out, or has as null, is
+found in the checkpoint if possible.
 Names are looked up in the checkpoint and in the models; none becomes a path.
 """
 
@@ -67,6 +70,8 @@ def dump(variable_map: VariableMap) -> str:
     lines = [f' "version": {_VERSION}']
     for key in ("variables", "assumed", "unused", "unpaired", "optimizers"):
         entries = [_lean(entry) for entry in content[key]]
+        if key == "optimizers":
+            entries = [_to_edit(entry) for entry in entries]
         text = ",\n  ".join(json.dumps(entry) for entry in entries)
         lines.append(f' "{key}": [\n  {text}\n ]' if text else f' "{key}": []')
     return "{\n" + ",\n".join(lines) + "\n}\n"
@@ -76,6 +81,15 @@ def _lean(entry):
     if isinstance(entry, str):
         return entry
     return {k: v for k, v in entry.items() if v is not None and v != ""}
+
+
+def _to_edit(optimizer):
+    """Puts what a user may have to fill in, such as null, before the many slots."""
+    names = ("beta1_power", "beta2_power")
+    missing = optimizer["family"] == "Adam" and "steps" not in optimizer
+    entry = dict.fromkeys(names) if missing else {}
+    entry = {"model": optimizer["model"], **entry, **optimizer}
+    return {**entry, "slots": entry.pop("slots")}
 
 
 def read_map(path: str) -> VariableMap:

@@ -186,8 +186,11 @@ class MetaGraph:
                         session.run(assign, {value: checkpoint.read(name)})
                     return session.run(wanted, feeds)
         except (tf.errors.OpError, ValueError, KeyError, TypeError) as error:
+            advice = ""
+            if isinstance(error, tf.errors.InvalidArgumentError):
+                advice = "; " + batch_advice(next(iter(wanted)))
             raise UserError(
-                "--verify: the graph does not run: " + _reason(error)
+                "--verify: the graph does not run: " + _reason(error) + advice
             ) from error
 
     def _import(self, targets):
@@ -247,6 +250,14 @@ def _ends_in_scope(fitting, scope):
 
 def _outputs(graph, name):
     return graph.get_operation_by_name(name).outputs
+
+
+def batch_advice(model: str) -> str:
+    """Returns what helps where a graph has its batch size written into it."""
+    return (
+        "if the graph has a fixed batch size give "
+        f"--inputs={model}=FILE.npy with as many rows"
+    )
 
 
 def node_of(tensor: str) -> str:

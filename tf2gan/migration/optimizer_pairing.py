@@ -1,7 +1,17 @@
 """Finds the slots, powers and steps in a checkpoint for optimizers of Keras."""
 
 import dataclasses
-from typing import Dict, List, Mapping, Tuple
+import json
+from typing import (
+    AbstractSet,
+    Callable,
+    Dict,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 import keras
 import numpy as np
@@ -28,12 +38,20 @@ _SLOTS = {
 }
 
 
+FROM_MAP = "from the map"
+
+# By the name of Adam's m, the names of the powers of beta1 and beta2.
+GraphPowers = Mapping[str, AbstractSet[Tuple[str, str]]]
+
+
 def propose(
     inventory: Inventory,
     scalars: Mapping[str, float],
     trained: Mapping[str, Dict[str, keras.Variable]],
     targets: Mapping[str, Target],
     dtypes: Mapping[str, str],
+    graph: Optional[GraphPowers] = None,
+    given: Sequence[OptimizerPair] = (),
 ) -> List[OptimizerPair]:
     """Returns the optimizers to carry over.
 
@@ -43,25 +61,88 @@ def propose(
       trained: by model, the variables that it trains, by name in TF1.
       targets: by model.
       dtypes: of the global steps, by name.
+      graph: what the graph beside the checkpoint says, if there is one.
+      given: entries of a map, which are completed; each is of one of the targets
+        and names two powers of beta in `scalars`, or none.
+
+    Returns:
+      One for each of `given`, or else for each model. Where nothing tells the powers
+      of beta of an Adam, it has none and its `steps` are None.
 
     Raises:
       UserError: if a model's optimizer has no single one like it in the
         checkpoint, or its step count cannot be told.
     """
-    facts = _Facts(inventory.powers, inventory.steps, scalars, list(targets))
-    pairs, taken = [], set()
-    for model, wanted in targets.items():
-        held = _slots_of_model(model, wanted, inventory, trained[model])
-        found, prefix = held
-        if wanted.family == ADAM:
-            chosen = _choose_powers(model, facts, prefix, taken)
-            taken.add(chosen[0].beta2)
-            pair = _adam(model, wanted, facts, chosen)
-        else:
-            pair = _plain(model, wanted, facts)
-        dtype = dtypes.get(pair.global_step, "int64")
-        pairs.append(dataclasses.replace(pair, slots=found, step_dtype=dtype))
+    facts = _Facts(
+        inventory.powers, inventory.steps, scalars, list(targets), graph or {}
+    )
+    taken = {entry.beta2_power for entry in given} - {None}
+    pairs = []
+    for entry in given or [OptimizerPair(model) for model in targets]:
+        wanted = targets[entry.model]
+        found, prefix = entry.slots, ""
+        if not found:
+            found, prefix = _slots_of_model(
+                entry.model, wanted, inventory, trained[entry.model]
+            )
+        entry = dataclasses.replace(entry, family=wanted.family, slots=found)
+        pair = _counted(entry, wanted, facts, prefix, taken)
+        dtype = dtypes.get(pair.global_step, pair.step_dtype)
+        pairs.append(dataclasses.replace(pair, step_dtype=dtype))
     return pairs
+
+
+def _counted(entry, wanted, facts, prefix, taken):
+    """Returns an entry with its powers of beta and its steps."""
+    if entry.steps is not None:
+        return dataclasses.replace(entry, reason=FROM_MAP)
+    if entry.family != ADAM:
+        return _plain(entry, facts)
+    if entry.beta2_power is not None:
+        powers = Powers(entry.beta1_power, entry.beta2_power, "")
+        return _adam(entry, wanted, facts, (powers, FROM_MAP))
+    chosen = _choose_powers(entry, facts, prefix, taken)
+    if chosen is None:
+        return dataclasses.replace(entry, reason="powers of beta unknown")
+    taken.add(chosen[0].beta2)
+    return _adam(entry, wanted, facts, chosen)
+
+
+def refuse_unknown_powers(
+    pairs: Sequence[OptimizerPair],
+    powers: Sequence[Powers],
+    read: Callable[[str], np.ndarray],
+) -> None:
+    """Raises `UserError` if there are Adams of unknown steps; says what to fill in.
+
+    Args:
+      pairs: optimizers of a map.
+      powers: of the checkpoint.
+      read: returns a value by its name.
+    """
+    unknown = [p.model for p in pairs if p.family == ADAM and p.steps is None]
+    if not unknown:
+        return
+    taken = {pair.beta2_power for pair in pairs}
+    left = [p for p in powers if p.beta2 not in taken]
+    counts = [slots.find_steps(float(read(p.beta2)))[1] for p in left]
+    # No name of a candidate: it would be taken for advice.
+    entry = {"model": unknown[0], "beta1_power": "NAME", "beta2_power": "NAME"}
+    raise UserError(
+        "cannot tell which powers of beta belong to "
+        + ", ".join(f"'{model}'" for model in unknown)
+        + ": "
+        + (", ".join(map(_with_steps, left, counts)) or "none are left")
+        + "; copy the .meta file beside the checkpoint, which tells it; or write the "
+        "map with --write_map=FILE, fill in beta1_power and beta2_power in its "
+        f'"optimizers" ({json.dumps(entry)} is enough for one), and give it back '
+        "with --map=FILE; or leave the state behind with --weights_only"
+    )
+
+
+def _with_steps(powers, count):
+    steps = "unknown steps" if count is None else f"{count} steps"
+    return f"{powers.beta1} with {powers.beta2} ({steps})"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +153,14 @@ class _Facts:
     steps: List[str]
     scalars: Mapping[str, float]
     models: List[str]
+    graph: GraphPowers
+
+    def in_graph(self, found):
+        """Returns the powers of beta that the graph's kernels take with slots."""
+        names_of = set()
+        for slot in found:
+            names_of |= self.graph.get(slot.tf1, set())
+        return [p for p in self.powers if (p.beta1, p.beta2) in names_of]
 
     def named_steps(self, model):
         """Returns the global steps that are named after a model."""
@@ -155,26 +244,23 @@ def _no_single(model, wanted, inventory, whole):
     )
 
 
-def _choose_powers(model, facts, prefix, taken) -> Tuple[Powers, str]:
-    """Returns the powers of a model's Adam, and the evidence."""
+def _choose_powers(entry, facts, prefix, taken):
+    """Returns the powers of a model's Adam, and the evidence; None without any."""
+    model = entry.model
     left = [p for p in facts.powers if p.beta2 not in taken]
-    if not left:
+    told = facts.in_graph(entry.slots)
+    if not left or (len(told) == 1 and told[0].beta2 in taken):
         raise UserError(_no_powers(model, taken) + ADVICE)
+    if len(told) == 1:
+        return told[0], "powers of beta that its kernels take in the .meta file"
     if len(left) == 1:
         return left[0], "no other powers of beta are left"
     for reason, choices in _evidence(model, facts, prefix, left):
         if len(choices) == 1:
             return choices[0], reason
-    if (
-        len({(facts.scalars[p.beta1], facts.scalars[p.beta2]) for p in left})
-        == 1
-    ):
-        return left[0], "all powers of beta are alike"
-    counts = {p: slots.find_steps(facts.scalars[p.beta2])[1] for p in left}
-    raise UserError(
-        f"cannot tell which powers of beta belong to '{model}': "
-        + ", ".join(f"{p.beta2} ({counts[p]} steps)" for p in left)
-        + ADVICE
+    values = {(facts.scalars[p.beta1], facts.scalars[p.beta2]) for p in left}
+    return (
+        (left[0], "all powers of beta are alike") if len(values) == 1 else None
     )
 
 
@@ -208,8 +294,9 @@ def _no_powers(model, taken):
     )
 
 
-def _adam(model, wanted, facts, chosen):
+def _adam(entry, wanted, facts, chosen):
     powers, reason = chosen
+    model = entry.model
     own_steps = facts.steps_of(model)
     power = facts.scalars[powers.beta2]
     steps = slots.steps_of(power, wanted.betas[1])
@@ -224,8 +311,13 @@ def _adam(model, wanted, facts, chosen):
     _check_beta1(model, wanted, facts.scalars[powers.beta1], steps)
     agreeing = [s for s in own_steps if facts.scalars[s] == steps]
     step = agreeing[0] if agreeing else None
-    return OptimizerPair(
-        model, ADAM, (), steps, powers.beta1, powers.beta2, step, reason=reason
+    return dataclasses.replace(
+        entry,
+        steps=steps,
+        beta1_power=powers.beta1,
+        beta2_power=powers.beta2,
+        global_step=entry.global_step or step,
+        reason=reason,
     )
 
 
@@ -243,16 +335,13 @@ def _check_beta1(model, wanted, power, steps):
         )
 
 
-def _plain(model, wanted, facts):
-    own_steps = facts.steps_of(model)
+def _plain(entry, facts):
+    own_steps = facts.steps_of(entry.model)
     if len(own_steps) != 1:
-        return OptimizerPair(model, wanted.family, (), reason="no global step")
-    steps = int(facts.scalars[own_steps[0]])
-    return OptimizerPair(
-        model,
-        wanted.family,
-        (),
-        steps,
+        return dataclasses.replace(entry, reason="no global step")
+    return dataclasses.replace(
+        entry,
+        steps=int(facts.scalars[own_steps[0]]),
         global_step=own_steps[0],
         reason="its global step",
     )

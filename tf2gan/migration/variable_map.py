@@ -96,8 +96,10 @@ class OptimizerPair:
 
     Attributes:
       model: the Keras model whose optimizer it is.
-      family: "Adam", "RMSProp", "Momentum" or "GradientDescent".
-      slots: of every variable that it trains; none of GradientDescent.
+      family: "Adam", "RMSProp", "Momentum" or "GradientDescent"; "" where a map
+        leaves it to the proposal.
+      slots: of every variable that it trains; none of GradientDescent, and none
+        where a map leaves them to the proposal.
       steps: how many it has done; None if the checkpoint does not say.
       beta1_power: name of Adam's power of beta1, or None.
       beta2_power: the same of beta2.
@@ -107,8 +109,8 @@ class OptimizerPair:
     """
 
     model: str
-    family: str
-    slots: Tuple[SlotPair, ...]
+    family: str = ""
+    slots: Tuple[SlotPair, ...] = ()
     steps: Optional[int] = None
     beta1_power: Optional[str] = None
     beta2_power: Optional[str] = None

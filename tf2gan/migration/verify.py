@@ -12,6 +12,7 @@ from tf2gan.common.errors import UserError
 from tf2gan.migration import graph_process, user_code
 from tf2gan.migration.feeds import BATCH_SIZE
 from tf2gan.migration.graph_process import Limits
+from tf2gan.migration.meta_graph import batch_advice
 from tf2gan.migration.tf1_checkpoint import Tf1Checkpoint
 from tf2gan.migration.variable_map import VariableMap
 
@@ -131,17 +132,23 @@ def verify_graph(
         for name, model in models.items()
     }
     reference = {name: found["outputs/" + name] for name in models}
+    _check_batches(reference, candidate)
     rows = compare(_in_shape(reference, candidate), candidate)
     tensors = answer["tensors"]
     return [dataclasses.replace(r, tensor=tensors[r.name]) for r in rows]
 
 
 def _check_names(given_outputs, models):
-    for name in given_outputs:
+    for name, tensor in given_outputs.items():
         if name not in models:
             raise UserError(
                 f"--outputs={name}=...: no such model; there are: "
                 f"{', '.join(models)}"
+            )
+        if ":" not in tensor:
+            raise UserError(
+                f"--outputs={name}={tensor}: that names an operation, not a tensor; "
+                f"did you mean {tensor}:0?"
             )
 
 
@@ -193,6 +200,17 @@ def _computed(name, model, value):
             "verified"
         )
     return keras.ops.convert_to_numpy(output)
+
+
+def _check_batches(reference, candidate):
+    """Refuses outputs of different numbers of rows, as a fixed batch size makes."""
+    for name, value in reference.items():
+        one, other = np.shape(value), candidate[name].shape
+        if np.size(value) != candidate[name].size and one[:1] != other[:1]:
+            raise UserError(
+                f"--verify: the output of '{name}' is {list(one)} in the graph and "
+                f"{list(other)} in Keras; {batch_advice(name)}"
+            )
 
 
 def _in_shape(reference, candidate):
