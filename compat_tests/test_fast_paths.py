@@ -1,5 +1,7 @@
 """Fast paths: those that give TF1's numbers to the last bit, and those that cannot."""
 
+import dataclasses
+
 import helpers
 import keras
 import numpy as np
@@ -141,14 +143,6 @@ def test_the_gradient_of_the_library_at_zero_is_noticed(slopes):
 GRADIENT_ERROR = {"mixed_float16": 0.05, "mixed_bfloat16": 0.15}
 
 
-@pytest.fixture(params=PRECISIONS)
-def precision(request):
-    config = TrainConfig("tf2", "unused", precision=request.param)
-    training.configure_runtime(config)
-    yield request.param
-    keras.config.set_dtype_policy("float32")
-
-
 def _first_moments(trainer):
     """Trains once; returns losses, a tenth of the gradients of kernels, and state."""
     trainer.initialize(SEED)
@@ -173,10 +167,12 @@ def exact():
     return _first_moments(training.Trainer(SPEC))
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_mixed_precision_trains_nearly_alike(exact, precision):
-    trainer = training.Trainer(SPEC)
+    trainer = training.Trainer(SPEC, precision=precision)
     losses, moments, state = _first_moments(trainer)
-    assert trainer.generator.get_layer("dense").compute_dtype in precision
+    layer = trainer.generator.get_layer("dense")
+    assert "mixed_" + layer.compute_dtype == precision
     assert {v.dtype.name for v in state.values()} <= {"float32", "int64"}
     np.testing.assert_allclose(losses, exact[0], rtol=GRADIENT_ERROR[precision])
     assert moments and not np.array_equal(losses, exact[0])
@@ -187,17 +183,92 @@ def test_mixed_precision_trains_nearly_alike(exact, precision):
     assert trainer.generate(latents).dtype == np.float32
 
 
-def test_float16_without_a_loss_scale_would_be_noticed(exact, monkeypatch):
-    monkeypatch.setattr(training, "_FLOAT16_LOSS_SCALE", 2.0**-10)
-    training.configure_runtime(
-        TrainConfig("tf2", "unused", precision="mixed_float16")
-    )
-    try:
-        _, moments, _ = _first_moments(training.Trainer(SPEC))
-    finally:
-        keras.config.set_dtype_policy("float32")
+def test_gradients_too_small_for_float16_are_noticed(exact, monkeypatch):
+    monkeypatch.setitem(training._LOSS_SCALES, "mixed_float16", 2.0**-10)
+    trainer = training.Trainer(SPEC, precision="mixed_float16")
+    _, moments, _ = _first_moments(trainer)
     error = GRADIENT_ERROR["mixed_float16"]
     assert any(_distance(moments[n], exact[1][n]) > error for n in moments)
+
+
+def test_small_losses_need_the_scale_of_float16(monkeypatch):
+    """Of losses that are a 1e-5th, gradients are lost unless they are scaled."""
+
+    def distances(scale):
+        monkeypatch.setitem(training._LOSS_SCALES, "mixed_float16", scale)
+        pair = [
+            training.Trainer(SPEC, precision=precision)
+            for precision in (None, "mixed_float16")
+        ]
+        for trainer in pair:
+            loss = trainer._discriminator_loss
+            trainer._discriminator_loss = lambda *a, loss=loss: loss(*a) * 1e-5
+        right, rounded = (_first_moments(trainer)[1] for trainer in pair)
+        return [_distance(rounded[name], right[name]) for name in right]
+
+    error = GRADIENT_ERROR["mixed_float16"]
+    assert max(distances(1024.0)) < error
+    assert max(distances(None)) > error
+
+
+def test_a_policy_of_the_process_is_left_alone():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        trainer = training.Trainer(SPEC, dtype="float64")
+        assert keras.config.dtype_policy().name == "mixed_bfloat16"
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert trainer.generator.get_layer("dense").compute_dtype == "float64"
+
+
+def test_updates_are_not_kept_once_nobody_wants_them():
+    layer = layers2.BatchNormalization()
+    with layers2.update_ops([]) as updates:
+        layer(tf.ones([2, 3]), training=True)
+    assert len(updates) == 2
+    layer(tf.ones([2, 3]), training=True)
+    assert len(updates) == 2
+    assert layers2._updating.chosen == (None, None)
+
+
+@pytest.mark.parametrize("scopes", [["generator"], []])
+def test_any_choice_of_averages_is_that_of_two_steps(scopes):
+    trainer = training.Trainer(SPEC)
+    trainer._scopes_d, trainer._scopes_g = ("generator",), tuple(scopes)
+    _, apart = _train(trainer, _in_two_steps(trainer))
+    _, together = _train(trainer, trainer.train_step)
+    assert not _differing(apart, together)
+
+
+@pytest.mark.parametrize("precision", [None, "mixed_bfloat16"])
+def test_a_compiled_run_goes_on(precision, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    helpers.write_files(
+        ".", {"tiny.npz": helpers.npz_bytes(x_train=helpers.tiny_images())}
+    )
+    config = TrainConfig(
+        "tf2",
+        "run",
+        dataset="tiny.npz",
+        batch_size=4,
+        epochs=1,
+        precision=precision,
+        jit_compile=True,
+    )
+    compiled = []
+    function = tf.function
+
+    def spy(*arguments, **options):
+        step = arguments and getattr(arguments[0], "python_function", None)
+        if step and step.__name__ == "train_step":
+            compiled.append(options)
+        return function(*arguments, **options)
+
+    monkeypatch.setattr(tf, "function", spy)
+    training.train(config)
+    training.train(dataclasses.replace(config, epochs=2, resume=True))
+    assert compiled == 2 * [{"jit_compile": True}]
+    assert len((tmp_path / "run/losses.csv").read_text().splitlines()) == 1 + 4
 
 
 def test_a_compiled_train_step_is_nearly_the_same(exact):

@@ -19,6 +19,8 @@ ONLY_IN_TF2 = {
     ("layers.py", "Conv2DTranspose"),
     ("layers.py", "LeakyRelu"),
     ("layers.py", "BatchNormalization"),
+    # TF1 has no Keras policy of mixed precision.
+    ("training.py", "Trainer.__init__", "precision"),
     # TF1 inherits these from `tf.train.AdamOptimizer`.
     ("optimizers.py", "Adam.build"),
     ("optimizers.py", "Adam.update_step"),

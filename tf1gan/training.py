@@ -253,7 +253,7 @@ def _initial_value(variable):
 
 
 def configure_runtime(config: TrainConfig) -> None:
-    """Sets what holds for the process: determinism, TF32, mixed precision."""
+    """Sets what holds for the whole process: determinism and TF32."""
     # TF1: TensorFlow 1.15 reads an environment variable, and knows no TF32.
     # TF2: both are settings of the library.
     if tf.version.VERSION.startswith("1."):
@@ -318,8 +318,8 @@ def train(config: TrainConfig) -> None:
         run.start(trainer.global_step)
         writer = open_summaries(run.path("logs"), trainer)
         # TF1: each batch is fed to the session.
-        # TF2: as an argument. A `tf.data` pipeline would only cost: its threads
-        # take longer to hand a batch over than the batch takes to be made.
+        # TF2: as an argument. On a CPU a `tf.data` pipeline would only cost:
+        # its threads hand a batch over more slowly than it is made.
         for images, latent in run.batches.iterate(run.step, run.total_steps):
             run.record(*trainer.train_step(images, latent))
             if run.epoch_ended:

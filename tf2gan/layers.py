@@ -20,7 +20,9 @@ LEAST_FUSED_EPSILON = 1.001e-5
 
 _LEAST_NORMAL_FLOAT32 = 2.0**-126
 
+# What is chosen in this thread: names of scopes, and a list for the updates.
 _updating = threading.local()
+_ALL = (None, None)
 
 
 @contextlib.contextmanager
@@ -32,11 +34,11 @@ def update_ops(scopes: Sequence[str]) -> Iterator[List[Callable[[], None]]]:
     all of them do. A `tf.function` keeps what held when it was traced.
 
     Yields:
-      The updates done so far; calling one of them does it once more.
+      A list that gets each update, done or not; calling one of them does it.
     """
     # TF1: updates are operations that somebody must run.
     # TF2: a layer updates when it is called; `scopes` says which may.
-    previous = getattr(_updating, "chosen", (None, []))
+    previous = getattr(_updating, "chosen", _ALL)
     updates = []
     _updating.chosen = (tuple(scopes), updates)
     try:
@@ -362,9 +364,10 @@ class BatchNormalization(keras.layers.Layer):
 
     def _average(self, average, value, decay):
         update = functools.partial(_update, average, value, decay)
-        scopes, updates = getattr(_updating, "chosen", (None, []))
+        scopes, updates = getattr(_updating, "chosen", _ALL)
         if scopes is None or self.path.split("/")[0] in scopes:
             update()
+        if updates is not None:
             updates.append(update)
 
 
@@ -372,7 +375,7 @@ def _policy(inputs):
     """Returns the type of a layer: its inputs', or the mixed one in force."""
     policy = keras.config.dtype_policy()
     is_mixed = policy.compute_dtype != policy.variable_dtype
-    return policy if is_mixed else inputs.dtype
+    return policy if is_mixed and inputs.dtype != "float64" else inputs.dtype
 
 
 def _moments(inputs):
@@ -430,7 +433,8 @@ def _leaky_relu(inputs, slope):
     def apply(inputs):
         def gradient(upstream):
             # The kernel takes 0 for a negative number, the maximum does not.
-            # This sum is positive for 0, and has the sign of any other number.
+            # This sum is positive for 0, and for subnormal numbers, which count
+            # as 0; it is so for no other number that was not.
             features = inputs + _LEAST_NORMAL_FLOAT32
             return tf.raw_ops.LeakyReluGrad(
                 gradients=upstream, features=features, alpha=slope

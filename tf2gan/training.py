@@ -1,7 +1,8 @@
 """Trains a GAN: its networks, its train steps and the loop around them."""
 
+import contextlib
 import warnings
-from typing import Dict, Tuple
+from typing import Dict, Optional, Tuple
 
 import keras
 import numpy as np
@@ -18,9 +19,10 @@ from tf2gan.common.specs import DISCRIMINATOR, GENERATOR, GanSpec
 from tf2gan.models import get_model
 from tf2gan.optimizers import Adam
 
-# Gradients of a GAN's losses are between about 1e-6 and 1; float16 ends at
-# 65504, and loses digits below 6e-5.
-_FLOAT16_LOSS_SCALE = 1024.0
+# What losses are multiplied by, and gradients divided by. Gradients of a GAN's
+# losses are between about 1e-6 and 1; float16 loses digits below 6e-5 and ends
+# at 65504. A gradient beyond that is infinite, and the run ends as diverged.
+_LOSS_SCALES = {"mixed_float16": 1024.0}
 
 
 class Trainer:
@@ -31,7 +33,11 @@ class Trainer:
     """
 
     def __init__(
-        self, spec: GanSpec, update_ops: str = "source", dtype: str = "float32"
+        self,
+        spec: GanSpec,
+        update_ops: str = "source",
+        dtype: str = "float32",
+        precision: Optional[str] = None,
     ) -> None:
         """Makes all variables; `initialize` or `load_state` gives them values.
 
@@ -39,6 +45,8 @@ class Trainer:
           spec: of the GAN.
           update_ops: "source" or "scoped"; see `specs.update_scopes`.
           dtype: "float32" or "float64", of all weights and activations.
+          precision: "mixed_float16" or "mixed_bfloat16" has layers compute in
+            16 bits; weights, averages, losses and samples stay float32.
 
         Raises:
           UserError: if the spec's model or the policy is unknown, or Keras
@@ -49,7 +57,9 @@ class Trainer:
         # TF1: everything is declared once, in a graph; a session runs parts.
         # TF2: the networks are objects, and the steps below are functions.
         _check_backend()
-        self._build_networks()
+        with _dtype_policy(precision):
+            self._build_networks()
+        self._loss_scale = _LOSS_SCALES.get(precision)
         self._build_optimizers(update_ops)
         self._initial_state = self.state()
 
@@ -88,7 +98,7 @@ class Trainer:
             spec.beta1,
             spec.beta2,
             spec.adam_epsilon,
-            loss_scale_factor=_loss_scale(),
+            loss_scale_factor=self._loss_scale,
         )
         optimizer.build(network.trainable_variables)
         return optimizer
@@ -156,12 +166,10 @@ class Trainer:
         # TF1: each step is a run of the session, and generates images anew.
         # TF2: in between the generator does not change: one call serves both,
         # and averages that both steps move take its statistics twice.
-        with tf.GradientTape() as tape, layers.update_ops(
-            self._scopes_g
-        ) as updates:
+        with tf.GradientTape() as tape, layers.update_ops([]) as updates:
             generated = self.generator(latent, training=True)
-        if GENERATOR in self._scopes_d:
-            for update in updates:
+        for scopes in (self._scopes_d, self._scopes_g):
+            for update in updates if GENERATOR in scopes else ():
                 update()
         loss_d = self._train_discriminator(images, generated)
         return loss_d, self._train_generator(images, generated, tape)
@@ -299,10 +307,15 @@ def _optimizer_variables(optimizer, network, suffix):
     return named
 
 
-def _loss_scale():
-    """Returns the factor by which float16 holds gradients of the losses."""
-    is_half = keras.config.dtype_policy().compute_dtype == "float16"
-    return _FLOAT16_LOSS_SCALE if is_half else None
+@contextlib.contextmanager
+def _dtype_policy(precision):
+    """Has Keras build layers in that precision; afterwards all is as before."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision or "float32")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def _check_backend():
@@ -314,7 +327,7 @@ def _check_backend():
 
 
 def configure_runtime(config: TrainConfig) -> None:
-    """Sets what holds for the process: determinism, TF32, mixed precision."""
+    """Sets what holds for the whole process: determinism and TF32."""
     # TF1: TensorFlow 1.15 reads an environment variable, and knows no TF32.
     # TF2: both are settings of the library.
     if config.deterministic:
@@ -325,8 +338,7 @@ def configure_runtime(config: TrainConfig) -> None:
     )
     tf.config.experimental.enable_tensor_float_32_execution(config.tf32)
     tf.config.run_functions_eagerly(config.run_eagerly)
-    keras.config.set_dtype_policy(config.precision or "float32")
-    # TensorFlow says that this does not reach `tf.data`; it need not.
+    # TensorFlow says that this does not reach `tf.data`; none is used.
     warnings.filterwarnings("ignore", ".*option does not apply to tf.data")
 
 
@@ -368,7 +380,9 @@ def train(config: TrainConfig) -> None:
     _check_backend()
     with Run(config) as run:
         configure_runtime(config)
-        trainer = Trainer(config.spec(), config.update_ops, config.dtype)
+        trainer = Trainer(
+            config.spec(), config.update_ops, config.dtype, config.precision
+        )
         checkpointer = Checkpointer(
             trainer, run.path("checkpoints"), config.keep_checkpoints
         )
@@ -381,8 +395,8 @@ def train(config: TrainConfig) -> None:
         if config.jit_compile:
             train_step = tf.function(train_step, jit_compile=True)
         # TF1: each batch is fed to the session.
-        # TF2: as an argument. A `tf.data` pipeline would only cost: its threads
-        # take longer to hand a batch over than the batch takes to be made.
+        # TF2: as an argument. On a CPU a `tf.data` pipeline would only cost:
+        # its threads hand a batch over more slowly than it is made.
         for images, latent in run.batches.iterate(run.step, run.total_steps):
             run.record(*train_step(images, latent))
             if run.epoch_ended:

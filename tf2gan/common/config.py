@@ -176,6 +176,9 @@ def read_config(path: str) -> Dict[str, Any]:
             "cannot read the run's configuration '{}': {}; put the file back, or "
             "name another folder".format(path, error)
         ) from error
+    if isinstance(content, dict):  # a run from before there were these
+        for name in ("precision", "jit_compile"):
+            content.setdefault(name, getattr(TrainConfig, name))
     problem = _find_problem(content)
     if problem:
         raise UserError(
