@@ -57,11 +57,13 @@ class Candidate:
       implementation: as `replay.replay` takes it.
       variables: the implementation's names by those of the trace.
       notes: what the user should know of it.
+      warnings: what of it is not compared.
     """
 
     implementation: Any
     variables: Mapping[str, Optional[str]]
     notes: List[str] = dataclasses.field(default_factory=list)
+    warnings: List[str] = dataclasses.field(default_factory=list)
 
 
 def check_command(command: str) -> None:
@@ -155,7 +157,7 @@ def _keras_candidate(trace):
         given,
     )
     guarded = implementations.Guarded(own, label)
-    return Candidate(guarded, own.names(trace), own.notes)
+    return Candidate(guarded, own.names(trace), own.notes, own.warnings)
 
 
 def settings(trace: Any, dtype: str) -> Dict[str, str]:

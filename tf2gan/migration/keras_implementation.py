@@ -9,9 +9,10 @@ steps: an object with the methods, or a dictionary with the functions,
     generator_step(images, latent)        the same
 
 and, if wanted, `feed`, `activations` and `gradients`, which `lockstep.run` describes;
-gradients may go by the models' own names (generator/dense/kernel), too. State goes
-through a map of variables, the map that `convert_checkpoint.py` proposes, writes and
-reads.
+gradients may go by the models' own names (generator/dense/kernel), too. Without
+`activations`, those of functional models that are called generator and discriminator
+are derived. State goes through a map of variables, the map that `convert_checkpoint.py`
+proposes, writes and reads.
 """
 
 import dataclasses
@@ -21,7 +22,7 @@ import keras
 import numpy as np
 
 from tf2gan.common.errors import UserError
-from tf2gan.migration import convert, slots, tf1_checkpoint
+from tf2gan.migration import convert, keras_probe, slots, tf1_checkpoint
 from tf2gan.migration.report import PHASES
 from tf2gan.migration.traces import Trace
 from tf2gan.migration.variable_map import VariableMap
@@ -33,7 +34,8 @@ class KerasImplementation:
     """Models, steps, and the map of their variables, under the trace's names.
 
     Attributes:
-      notes: what is left behind, a line each.
+      notes: how optimizers were paired, and what is left behind, a line each.
+      warnings: what is not compared, a line each.
     """
 
     def __init__(
@@ -66,7 +68,8 @@ class KerasImplementation:
         self._steps = _Steps(steps)
         for name in (*PHASES, *_OPTIONAL, "gradients"):
             self._offer(name)
-        self.notes += _not_compared(self.names(trace))
+        self._probe()
+        self.warnings = _not_compared(self.names(trace))
 
     def state(self) -> Dict[str, np.ndarray]:
         """Returns the values of models and optimizers by the trace's names."""
@@ -89,6 +92,16 @@ class KerasImplementation:
         if method is not None:
             offered = self._by_tf1(method) if name == "gradients" else method
             setattr(self, name, offered)
+
+    def _probe(self):
+        """Shows the layers' outputs where the user's steps do not."""
+        if self._steps.find("activations") is not None:
+            return
+        derived = keras_probe.activations(
+            self._models, self._map, self._steps.find("feed")
+        )
+        if derived is not None:
+            self.activations = derived
 
     def _by_tf1(self, gradients):
         pairs = {pair.keras: pair for pair in self._map.pairs}

@@ -77,7 +77,24 @@ def replay(
             break
         if resync:
             side.load(call.variables)
+    else:
+        _note_unrecorded(report, trace)
+    shown = ("activations", "gradients")
+    report.not_shown = [what for what in shown if not side.has_shown(what)]
     return report
+
+
+def _note_unrecorded(report, trace):
+    """Says which phases were never compared."""
+    compared = report.phases()
+    report.unrecorded = [
+        phase.name for phase in trace.phases if phase.name not in compared
+    ]
+    for phase in report.unrecorded:
+        report.warnings.append(
+            f"the trace has no call of {phase}, so nothing of it was compared; "
+            "record more calls"
+        )
 
 
 def _take_into(report, call, evidence, resync, side):
@@ -104,6 +121,7 @@ class _Implementation:
         self._inputs = _input_names(inputs or {})
         self._steps = _methods(trace, implementation, steps or {})
         self._arguments = {}
+        self._shown = set()
 
     def own(self, recorded):
         """Returns recorded arrays by the implementation's names."""
@@ -152,7 +170,14 @@ class _Implementation:
         """Returns its gradients or activations; nothing if it cannot show them."""
         if not self.shows(method):
             return {}
-        return _copies(getattr(self._wrapped, method)(*self._batch()))
+        found = _copies(getattr(self._wrapped, method)(*self._batch()))
+        if found:
+            self._shown.add(method)
+        return found
+
+    def has_shown(self, method):
+        """Whether there have been gradients or activations at least once."""
+        return method in self._shown
 
     def method(self, phase):
         """Returns which step a phase of the trace is."""
