@@ -25,6 +25,7 @@ from tf2gan import training
 from tf2gan.common import specs
 from tf2gan.common.errors import UserError
 from tf2gan.migration import (
+    keras_constants,
     keras_implementation,
     lockstep,
     report_html,
@@ -523,7 +524,7 @@ def test_optimizers_of_keras_models_go_through_the_map(call, recorded, version):
 
 
 def _legacy(steps=legacy_port.steps, **norm):
-    """Returns the port of the script with a fault in it."""
+    """Returns the port of the script with a fault in its steps or its batch norm."""
     models = {model.name: model for model in legacy_port.models_as_in_tf1()}
     for layer in (x for model in models.values() for x in model.layers):
         if isinstance(layer, legacy_port.TF1BatchNormalization):
@@ -561,6 +562,82 @@ def test_the_layers_of_keras_models_show_a_fault_in_averages(a_trace):
     assert "does not update the averages of the generator" in cause.finding
 
 
+def test_the_layers_of_keras_models_show_another_epsilon(a_trace):
+    [cause] = _replayed(a_trace, *_legacy(epsilon=1e-5)).causes
+    assert cause.finding == "batch-norm epsilon 1e-05 instead of 0.001"
+
+
+@pytest.mark.parametrize(
+    "leaky_relu",
+    [
+        lambda x: keras.ops.maximum(x, 0.3 * x),
+        lambda x: keras.ops.leaky_relu(x, 0.3),
+        lambda x: keras.layers.LeakyReLU(0.3, dtype="float64")(x),
+    ],
+)
+def test_the_layers_of_keras_models_show_another_slope(
+    leaky_relu, a_trace, monkeypatch
+):
+    monkeypatch.setattr(legacy_port, "_leaky_relu", leaky_relu)
+    [cause] = _replayed(a_trace, *_legacy()).causes
+    assert cause.finding == "leaky ReLU slope 0.3 instead of 0.2"
+
+
+class ForInference:
+    """A network that its caller cannot call for training."""
+
+    def __init__(self, network):
+        self._network = network
+
+    def __call__(self, inputs, training):
+        return self._network(inputs, training=False)
+
+    def __getattr__(self, name):
+        return getattr(self._network, name)
+
+
+def inferring_steps(models):
+    generator = ForInference(models["generator"])
+    return legacy_port.steps({**models, "generator": generator})
+
+
+def test_the_layers_of_keras_models_show_a_call_for_inference(a_trace):
+    [cause] = _replayed(a_trace, *_legacy(inferring_steps)).causes
+    assert cause.hazard == "frozen-inference"
+    assert cause.finding.startswith("generator/batch_normalization normalizes")
+
+
+def twofold_steps(models):
+    """Both losses are of another kind than any sigmoid cross entropy."""
+    steps = legacy_port.steps(models)
+    return {
+        name: lambda x, z, step=step: 1.5 * step(x, z) + 0.25
+        for name, step in steps.items()
+    }
+
+
+def test_a_loss_of_another_kind_names_no_constant(a_trace):
+    models, steps = _legacy(twofold_steps, epsilon=1e-5)
+    report = _replayed(a_trace, models, steps)
+    assert report.first.kind == "loss" and report.causes == []
+
+
+def test_constants_are_changed_for_a_while_only():
+    layers = [keras.Input([4]), keras.layers.BatchNormalization(epsilon=0.5)]
+    model = keras.Sequential([*layers, keras.layers.LeakyReLU(0.5)])
+    [epsilon] = keras_constants.epsilons(model)
+    with keras_constants.changed([epsilon], 0.25):
+        assert model.layers[0].epsilon == 0.25
+    assert model.layers[0].epsilon == 0.5
+    x = keras.Input([4])
+    model = keras.Model(x, keras.ops.maximum(x, x * 0.5))
+    [slope] = keras_constants.slopes(model)
+    values = np.array([[-1.0, -2.0, 3.0, 0.0]])
+    with keras_constants.changed([slope], 0.25):
+        assert np.array_equal(model(values), [[-0.25, -0.5, 3, 0]])
+    assert np.array_equal(model(values), [[-0.5, -1, 3, 0]])
+
+
 def test_looking_at_the_layers_of_keras_models_changes_nothing(a_trace):
     models, steps = _legacy()
     trace = traces.read(a_trace)
@@ -568,6 +645,7 @@ def test_looking_at_the_layers_of_keras_models_changes_nothing(a_trace):
     inputs = next(trace.calls()).inputs
     before = port.state()
     shown = port.activations(inputs["images"], inputs["latent"])
+    assert len(port.variants(inputs["images"], inputs["latent"])) > 10
     after = port.state()
     assert all(np.array_equal(before[name], after[name]) for name in before)
     trainer = _trainer()

@@ -97,11 +97,12 @@ class KerasImplementation:
         """Shows the layers' outputs where the user's steps do not."""
         if self._steps.find("activations") is not None:
             return
-        derived = keras_probe.activations(
+        derived = keras_probe.derive(
             self._models, self._map, self._steps.find("feed")
         )
         if derived is not None:
-            self.activations = derived
+            self.activations = derived.shown
+            self.variants = derived.variants
 
     def _by_tf1(self, gradients):
         pairs = {pair.keras: pair for pair in self._map.pairs}

@@ -5,13 +5,14 @@ of random numbers; all variables get their values back after it.
 """
 
 import contextlib
+import itertools
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import keras
 import numpy as np
 
 from tf2gan.common.specs import DISCRIMINATOR, GENERATOR
-from tf2gan.migration import keras_models
+from tf2gan.migration import keras_constants, keras_models
 from tf2gan.migration.variable_map import VariableMap
 
 # Of the call on generated images, as TF1 names the second call of a network.
@@ -20,45 +21,89 @@ _SECOND = "_1"
 Arrays = Dict[str, np.ndarray]
 
 
-def activations(
-    models: Dict[str, keras.Model],
-    mapping: VariableMap,
-    feed: Optional[Callable[..., Arrays]] = None,
-) -> Optional[Callable[[Any, Any], Arrays]]:
-    """Returns a function of images and latents that gives the layers' outputs.
+class Probe:
+    """What the layers of a generator and a discriminator give."""
 
-    Its names are those of the scopes of the layers' variables in TF1, as in
-    `training.Trainer.activations`: `discriminator/conv2d` sees the real images,
-    `discriminator_1/conv2d` the generated ones. It gives nothing where the models do
-    not take such a batch.
-
-    Args:
-      models: by name.
-      mapping: that of their variables.
-      feed: what the user's steps make of a batch for the networks, None for the same.
-
-    Returns:
-      The function; None if there is no functional or Sequential `generator` and
-      `discriminator` with named layers.
-    """
-    try:
-        probes = [
-            _Probe(models[n], n, mapping) for n in (GENERATOR, DISCRIMINATOR)
+    def __init__(
+        self,
+        models: Dict[str, keras.Model],
+        mapping: VariableMap,
+        feed: Optional[Callable[..., Arrays]],
+    ) -> None:
+        """Takes functional or Sequential models; see `derive`."""
+        self._networks = [
+            _Network(models[name], name, mapping)
+            for name in (GENERATOR, DISCRIMINATOR)
         ]
-    # A help in finding causes must not end a replay, whatever Keras makes of a model.
-    except Exception:
-        return None
+        self._feed = feed
 
-    def shown(images, latent):
+    def shown(self, images: Any, latent: Any) -> Arrays:
+        """Returns outputs by name, in order of the layers; none if they fail.
+
+        Names are those of the scopes of the layers' variables in TF1, as in
+        `training.Trainer.activations`: `discriminator/conv2d` sees the real images,
+        `discriminator_1/conv2d` the generated ones.
+        """
+        return self._tried(images, latent, (True, True))
+
+    def variants(self, images: Any, latent: Any) -> List[Arrays]:
+        """Returns the same of networks changed as ports often differ.
+
+        That is: called for inference, or with another epsilon of batch norm or slope
+        of leaky ReLU, in one network or both.
+        """
+        modes = itertools.product((True, False), repeat=2)
+        found = [self._tried(images, latent, m) for m in modes if not all(m)]
+        for constants, value in self._changes():
+            with keras_constants.changed(constants, value):
+                found.append(self._tried(images, latent, (True, True)))
+        return [shown for shown in found if shown]
+
+    def _changes(self):
+        """Yields constants of a kind, of one network or both, and a value."""
+        models = [network.model for network in self._networks]
+        groups = [models, *([model] for model in models)]
+        for group, kind in itertools.product(groups, keras_constants.KINDS):
+            constants = [found for model in group for found in kind.find(model)]
+            if constants:
+                yield from ((constants, value) for value in kind.values)
+
+    def _tried(self, images, latent, training):
+        # A help in finding causes must not end a replay, whatever fails.
         try:
-            return _shown(*probes, *_fed(feed, images, latent))
+            return self._outputs(*_fed(self._feed, images, latent), training)
         except Exception:
             return {}
 
-    return shown
+    def _outputs(self, images, latent, training):
+        generator, discriminator = self._networks
+        with _unchanged(generator.variables + discriminator.variables):
+            generated, found = generator(latent, training[0])
+            for inputs, suffix in ((images, ""), (generated, _SECOND)):
+                found.update(discriminator(inputs, training[1], suffix)[1])
+        return found
 
 
-class _Probe:
+def derive(
+    models: Dict[str, keras.Model],
+    mapping: VariableMap,
+    feed: Optional[Callable[..., Arrays]] = None,
+) -> Optional[Probe]:
+    """Returns a probe of the networks, None if they cannot be asked for outputs.
+
+    Args:
+      models: by name; `generator` and `discriminator` are looked at.
+      mapping: that of their variables.
+      feed: what the user's steps make of a batch for the networks, None for the same.
+    """
+    try:
+        return Probe(models, mapping, feed)
+    # Whatever Keras makes of a model, the replay goes on without.
+    except Exception:
+        return None
+
+
+class _Network:
     """A network that gives its result, and the outputs of its layers by name."""
 
     def __init__(self, model: keras.Model, name: str, mapping: VariableMap):
@@ -73,23 +118,17 @@ class _Probe:
             scope if found.count(scope) == 1 else f"{name}/{layer.name}"
             for layer, scope in zip(layers, found)
         ]
-        self._model = keras.Model(
+        self.model = keras.Model(
             inputs, [model.outputs[0], *[x.output for x in layers]]
         )
 
-    def __call__(self, inputs: Any, suffix: str = "") -> Tuple[Any, Arrays]:
-        result, *outputs = self._model(inputs, training=True)
+    def __call__(
+        self, inputs: Any, training: bool, suffix: str = ""
+    ) -> Tuple[Any, Arrays]:
+        result, *outputs = self.model(inputs, training=training)
         names = [_with_suffix(name, suffix) for name in self._names]
         arrays = map(keras.ops.convert_to_numpy, outputs)
         return result, dict(zip(names, arrays))
-
-
-def _shown(generator, discriminator, images, latent):
-    with _unchanged(generator.variables + discriminator.variables):
-        generated, found = generator(latent)
-        for inputs, suffix in ((images, ""), (generated, _SECOND)):
-            found.update(discriminator(inputs, suffix)[1])
-    return found
 
 
 def _fed(feed, images, latent):
