@@ -745,6 +745,15 @@ def test_a_phase_without_a_call_is_not_said_to_be_alike(call, only_d, tmp_path):
             1,
             "--step='builtins:len': a int without discriminator_step",
         ),
+        (
+            [
+                "TINY",
+                f"--keras_model={PORT}:tiny_models",
+                f"--step={PORT}:misspelt_steps",
+            ],
+            1,
+            "misspelt_steps': the dictionary has 'activation'; known are",
+        ),
         (["TINY"], 1, "no variables for the trace's"),
     ],
 )

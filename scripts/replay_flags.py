@@ -21,8 +21,11 @@ flags.DEFINE_string(
     "step",
     None,
     "Function that takes the models of --keras_model, a dictionary by name, and "
-    "returns an object with discriminator_step(images, latent) and "
-    "generator_step(images, latent).",
+    "returns an object, or a dictionary of functions, with "
+    "discriminator_step(images, latent) and generator_step(images, latent), and, to "
+    "find more causes, activations(images, latent), gradients(images, latent) and "
+    "feed(images, latent), each returning arrays by name; see "
+    "tf2gan/migration/README.md.",
 )
 flags.DEFINE_list(
     "inputs",

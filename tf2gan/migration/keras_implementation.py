@@ -28,6 +28,7 @@ from tf2gan.migration.traces import Trace
 from tf2gan.migration.variable_map import VariableMap
 
 _OPTIONAL = ("feed", "activations")
+_KNOWN = (*PHASES, *_OPTIONAL, "gradients")
 
 
 class KerasImplementation:
@@ -54,7 +55,8 @@ class KerasImplementation:
           given: the map, None to have one proposed.
 
         Raises:
-          UserError: if a step is missing, or the map does not fit.
+          UserError: if a step is missing, an entry of the dictionary is unknown or
+            no function, or the map does not fit.
         """
         conversion = convert.Conversion(
             _TraceCheckpoint(trace), models, convert.Options(), given
@@ -66,7 +68,7 @@ class KerasImplementation:
             conversion.map, conversion.inventory.powers, trace
         )
         self._steps = _Steps(steps)
-        for name in (*PHASES, *_OPTIONAL, "gradients"):
+        for name in _KNOWN:
             self._offer(name)
         self._probe()
         self.warnings = _not_compared(self.names(trace))
@@ -122,6 +124,8 @@ class _Steps:
 
     def __init__(self, steps):
         self._steps = steps
+        if isinstance(steps, dict):
+            _check_known(steps)
         for name in PHASES:
             if self.find(name) is None:
                 raise UserError(
@@ -135,6 +139,21 @@ class _Steps:
         else:
             found = getattr(self._steps, name, None)
         return found if callable(found) else None
+
+
+def _check_known(steps):
+    """Refuses entries that nobody would call, such as misspelt ones."""
+    unknown = [name for name in steps if name not in _KNOWN]
+    if unknown:
+        raise UserError(
+            f"the dictionary has {unknown[0]!r:.60}; known are {', '.join(_KNOWN)}"
+        )
+    for name, value in steps.items():
+        if not callable(value):
+            raise UserError(
+                f"the dictionary's {name} is a {type(value).__name__}; expected "
+                "a function of images and latent"
+            )
 
 
 class _TraceCheckpoint:

@@ -20,7 +20,7 @@ MOST_LISTED = 8
 # Where causes are told by what an implementation may show.
 _TOLD_BY = {
     "activations": "layers and averages",
-    "gradients": "labels of the loss",
+    "gradients": "labels and between loss and slots",
 }
 _MARKS = {
     dataflow.OK: "ok",
