@@ -62,6 +62,10 @@ def too_fast(models):
     return tiny_steps(models, 2 * RATE)
 
 
+def misspelt_steps(models):
+    return {**tiny_steps(models), "activation": print}
+
+
 def dcgan_models():
     """The networks of dcgan28, compiled with the optimizers that train them."""
     trainer = training.Trainer(specs.get_spec("dcgan28"), dtype="float64")

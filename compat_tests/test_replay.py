@@ -13,6 +13,8 @@ import sys
 
 import helpers
 import keras
+import keras_port
+import legacy_port
 import mutations
 import numpy as np
 import pytest
@@ -23,6 +25,8 @@ from tf2gan import training
 from tf2gan.common import specs
 from tf2gan.common.errors import UserError
 from tf2gan.migration import (
+    keras_constants,
+    keras_implementation,
     lockstep,
     report_html,
     report_json,
@@ -515,6 +519,205 @@ def test_optimizers_of_keras_models_go_through_the_map(call, recorded, version):
         done = call(folder, *flags, resync)
         assert (done.status, done.err) == (0, ""), done.out
     assert "slots are left behind" not in done.out
+    assert "note: Adam of generator: 28 slots" in done.out
+    assert "warning:" not in done.out
+
+
+def _legacy(steps=legacy_port.steps, **norm):
+    """Returns the port of the script with a fault in its steps or its batch norm."""
+    models = {model.name: model for model in legacy_port.models_as_in_tf1()}
+    for layer in (x for model in models.values() for x in model.layers):
+        if isinstance(layer, legacy_port.TF1BatchNormalization):
+            for name, value in norm.items():
+                setattr(layer, name, value)
+    return models, steps(models)
+
+
+def _replayed(folder, models, steps):
+    trace = traces.read(folder)
+    port = keras_implementation.KerasImplementation(models, steps, trace)
+    return replay(folder, port, variables=port.names(trace), stop=True)
+
+
+def forgetful_steps(models):
+    """The discriminator's step leaves the generator's averages as they were."""
+    steps = legacy_port.steps(models)
+
+    def discriminator_step(images, latent):
+        kept = [(v, v.numpy()) for v in models["generator"].variables]
+        loss = steps["discriminator_step"](images, latent)
+        for variable, value in kept:
+            variable.assign(value)
+        return loss
+
+    return {**steps, "discriminator_step": discriminator_step}
+
+
+def test_the_layers_of_keras_models_show_a_fault_in_averages(a_trace):
+    models, steps = _legacy(momentum=0.9)
+    [cause] = _replayed(a_trace, models, steps).causes
+    assert cause.finding == "batch-norm momentum 0.9 instead of 0.99"
+    [cause] = _replayed(a_trace, *_legacy(forgetful_steps)).causes
+    assert cause.hazard == "updates-scoped"
+    assert "does not update the averages of the generator" in cause.finding
+
+
+def test_the_layers_of_keras_models_show_another_epsilon(a_trace):
+    [cause] = _replayed(a_trace, *_legacy(epsilon=1e-5)).causes
+    assert cause.finding == "batch-norm epsilon 1e-05 instead of 0.001"
+
+
+@pytest.mark.parametrize(
+    "leaky_relu",
+    [
+        lambda x: keras.ops.maximum(x, 0.3 * x),
+        lambda x: keras.ops.leaky_relu(x, 0.3),
+        lambda x: keras.layers.LeakyReLU(0.3, dtype="float64")(x),
+    ],
+)
+def test_the_layers_of_keras_models_show_another_slope(
+    leaky_relu, a_trace, monkeypatch
+):
+    monkeypatch.setattr(legacy_port, "_leaky_relu", leaky_relu)
+    [cause] = _replayed(a_trace, *_legacy()).causes
+    assert cause.finding == "leaky ReLU slope 0.3 instead of 0.2"
+
+
+class ForInference:
+    """A network that its caller cannot call for training."""
+
+    def __init__(self, network):
+        self._network = network
+
+    def __call__(self, inputs, training):
+        return self._network(inputs, training=False)
+
+    def __getattr__(self, name):
+        return getattr(self._network, name)
+
+
+def inferring_steps(models):
+    generator = ForInference(models["generator"])
+    return legacy_port.steps({**models, "generator": generator})
+
+
+def test_the_layers_of_keras_models_show_a_call_for_inference(a_trace):
+    [cause] = _replayed(a_trace, *_legacy(inferring_steps)).causes
+    assert cause.hazard == "frozen-inference"
+    assert cause.finding.startswith("generator/batch_normalization normalizes")
+
+
+def twofold_steps(models):
+    """Both losses are of another kind than any sigmoid cross entropy."""
+    steps = legacy_port.steps(models)
+    return {
+        name: lambda x, z, step=step: 1.5 * step(x, z) + 0.25
+        for name, step in steps.items()
+    }
+
+
+def test_a_loss_of_another_kind_names_no_constant(a_trace):
+    models, steps = _legacy(twofold_steps, epsilon=1e-5)
+    report = _replayed(a_trace, models, steps)
+    assert report.first.kind == "loss" and report.causes == []
+
+
+def test_constants_are_changed_for_a_while_only():
+    layers = [keras.Input([4]), keras.layers.BatchNormalization(epsilon=0.5)]
+    model = keras.Sequential([*layers, keras.layers.LeakyReLU(0.5)])
+    [epsilon] = keras_constants.epsilons(model)
+    with keras_constants.changed([epsilon], 0.25):
+        assert model.layers[0].epsilon == 0.25
+    assert model.layers[0].epsilon == 0.5
+    x = keras.Input([4])
+    model = keras.Model(x, keras.ops.maximum(x, x * 0.5))
+    [slope] = keras_constants.slopes(model)
+    values = np.array([[-1.0, -2.0, 3.0, 0.0]])
+    with keras_constants.changed([slope], 0.25):
+        assert np.array_equal(model(values), [[-0.25, -0.5, 3, 0]])
+    assert np.array_equal(model(values), [[-0.5, -1, 3, 0]])
+
+
+def test_looking_at_the_layers_of_keras_models_changes_nothing(a_trace):
+    models, steps = _legacy()
+    trace = traces.read(a_trace)
+    port = keras_implementation.KerasImplementation(models, steps, trace)
+    inputs = next(trace.calls()).inputs
+    before = port.state()
+    shown = port.activations(inputs["images"], inputs["latent"])
+    assert len(port.variants(inputs["images"], inputs["latent"])) > 10
+    after = port.state()
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+    trainer = _trainer()
+    trainer.load_state(
+        {n: before.get(n, v) for n, v in trainer.state().items()}
+    )
+    right = trainer.activations(inputs["images"], inputs["latent"])
+    assert list(shown) == list(right)
+    for name, value in right.items():
+        np.testing.assert_allclose(shown[name], value, rtol=1e-9, atol=1e-12)
+    assert _replayed(a_trace, models, steps).first is None
+
+
+class Subclassed(keras.Model):
+    """A network whose layers nobody can ask for their outputs."""
+
+    def __init__(self, inner, name):
+        super().__init__(name=name)
+        self.inner = inner.layers[-1]
+        self(keras.ops.zeros([1, inner.input_shape[-1]]))
+
+    def call(self, x):
+        return self.inner(x)
+
+
+def test_models_that_show_no_layers_are_replayed_and_the_report_says_so(tiny):
+    models = {
+        name: Subclassed(model, name)
+        for name, model in keras_port.tiny_models().items()
+    }
+    steps = keras_port.tiny_steps(models, 2 * keras_port.RATE)
+    del steps["gradients"]
+    trace = traces.read(tiny)
+    port = keras_implementation.KerasImplementation(models, steps, trace)
+    mapping = {**tiny_gan.MAPPING, "variables": port.names(trace)}
+    report = replay(tiny, port, **mapping)
+    assert report.first.kind == "weight" and report.causes == []
+    assert report.not_shown == ["activations", "gradients"]
+    said = (
+        "the port gives no activations, without which causes in layers and "
+        "averages cannot be told; it gives no gradients, without which"
+    )
+    assert said in " ".join(report_text.text(report).split())
+    assert said in report_html.to_html(report)
+    read = json.loads(report_json.to_json(report))
+    assert read["not_shown"] == report.not_shown
+
+
+@pytest.fixture
+def only_d(tmp_path):
+    """A trace of the tiny GAN whose script never came to its second phase."""
+    gan = tiny_gan.TinyGraph()
+    with gan.session:
+        gan.record(tmp_path / "trace")
+        gan.session.run([gan.d_train, gan.d_loss], gan.feed(0))
+    return str(tmp_path / "trace")
+
+
+def test_a_phase_without_a_call_is_not_said_to_be_alike(call, only_d, tmp_path):
+    page, written = tmp_path / "report.html", tmp_path / "report.json"
+    flags = [*TINY_KERAS, f"--step={PORT}:tiny_steps"]
+    done = call(only_d, *flags, f"--html={page}", f"--json={written}")
+    assert (done.status, done.err) == (1, "")
+    for said in (
+        "alike in d; g not recorded: no difference",
+        "the trace has no call of g, so nothing of it was compared",
+    ):
+        for text in (done.out, page.read_text().replace("<b>", "")):
+            assert said in " ".join(text.replace("</b>", "").split())
+    read = json.loads(written.read_text())
+    assert read["unrecorded"] == ["g"] and read["alike"] is False
+    assert read["first"] is None
 
 
 @pytest.mark.parametrize(
@@ -541,6 +744,15 @@ def test_optimizers_of_keras_models_go_through_the_map(call, recorded, version):
             ],
             1,
             "--step='builtins:len': a int without discriminator_step",
+        ),
+        (
+            [
+                "TINY",
+                f"--keras_model={PORT}:tiny_models",
+                f"--step={PORT}:misspelt_steps",
+            ],
+            1,
+            "misspelt_steps': the dictionary has 'activation'; known are",
         ),
         (["TINY"], 1, "no variables for the trace's"),
     ],

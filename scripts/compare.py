@@ -15,8 +15,9 @@ gradients(images, latent) and generate(latent); see tf2gan/migration/lockstep.py
 
 For a replay, --keras_model may name a function that returns Keras 3 models, and --step
 one that takes them (a dictionary by name) and returns an object with the two steps;
-see tf2gan/migration/keras_implementation.py. Exit status: 0 alike, 1 different (or an
-error, which is one line on stderr), 2 a flag that cannot be parsed.
+see tf2gan/migration/keras_implementation.py. Exit status: 0 alike, 1 different, or a
+phase was never recorded (or an error, which is one line on stderr), 2 a flag that
+cannot be parsed.
 """
 
 import command_line
@@ -64,7 +65,8 @@ def _replay(trace):
         candidate.variables,
         FLAGS.resync,
     )
-    report.warnings += candidate.notes
+    report.notes += candidate.notes
+    report.warnings += candidate.warnings
     report.settings = replay_flags.settings(recorded, dtype)
     return report
 
@@ -81,7 +83,7 @@ def main(command: str, *arguments: str) -> int:
     print(report_text.text(report))
     for output in outputs:
         output.write(report)
-    return STATUS_DIFFERENT if report.first else STATUS_ALIKE
+    return STATUS_ALIKE if report.alike else STATUS_DIFFERENT
 
 
 def _command(name, arguments):

@@ -21,8 +21,11 @@ flags.DEFINE_string(
     "step",
     None,
     "Function that takes the models of --keras_model, a dictionary by name, and "
-    "returns an object with discriminator_step(images, latent) and "
-    "generator_step(images, latent).",
+    "returns an object, or a dictionary of functions, with "
+    "discriminator_step(images, latent) and generator_step(images, latent), and, to "
+    "find more causes, activations(images, latent), gradients(images, latent) and "
+    "feed(images, latent), each returning arrays by name; see "
+    "tf2gan/migration/README.md.",
 )
 flags.DEFINE_list(
     "inputs",
@@ -57,11 +60,13 @@ class Candidate:
       implementation: as `replay.replay` takes it.
       variables: the implementation's names by those of the trace.
       notes: what the user should know of it.
+      warnings: what of it is not compared.
     """
 
     implementation: Any
     variables: Mapping[str, Optional[str]]
     notes: List[str] = dataclasses.field(default_factory=list)
+    warnings: List[str] = dataclasses.field(default_factory=list)
 
 
 def check_command(command: str) -> None:
@@ -155,7 +160,7 @@ def _keras_candidate(trace):
         given,
     )
     guarded = implementations.Guarded(own, label)
-    return Candidate(guarded, own.names(trace), own.notes)
+    return Candidate(guarded, own.names(trace), own.notes, own.warnings)
 
 
 def settings(trace: Any, dtype: str) -> Dict[str, str]:

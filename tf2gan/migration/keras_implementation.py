@@ -9,9 +9,10 @@ steps: an object with the methods, or a dictionary with the functions,
     generator_step(images, latent)        the same
 
 and, if wanted, `feed`, `activations` and `gradients`, which `lockstep.run` describes;
-gradients may go by the models' own names (generator/dense/kernel), too. State goes
-through a map of variables, the map that `convert_checkpoint.py` proposes, writes and
-reads.
+gradients may go by the models' own names (generator/dense/kernel), too. Without
+`activations`, those of functional models that are called generator and discriminator
+are derived. State goes through a map of variables, the map that `convert_checkpoint.py`
+proposes, writes and reads.
 """
 
 import dataclasses
@@ -21,19 +22,21 @@ import keras
 import numpy as np
 
 from tf2gan.common.errors import UserError
-from tf2gan.migration import convert, slots, tf1_checkpoint
+from tf2gan.migration import convert, keras_probe, slots, tf1_checkpoint
 from tf2gan.migration.report import PHASES
 from tf2gan.migration.traces import Trace
 from tf2gan.migration.variable_map import VariableMap
 
 _OPTIONAL = ("feed", "activations")
+_KNOWN = (*PHASES, *_OPTIONAL, "gradients")
 
 
 class KerasImplementation:
     """Models, steps, and the map of their variables, under the trace's names.
 
     Attributes:
-      notes: what is left behind, a line each.
+      notes: how optimizers were paired, and what is left behind, a line each.
+      warnings: what is not compared, a line each.
     """
 
     def __init__(
@@ -52,7 +55,8 @@ class KerasImplementation:
           given: the map, None to have one proposed.
 
         Raises:
-          UserError: if a step is missing, or the map does not fit.
+          UserError: if a step is missing, an entry of the dictionary is unknown or
+            no function, or the map does not fit.
         """
         conversion = convert.Conversion(
             _TraceCheckpoint(trace), models, convert.Options(), given
@@ -64,9 +68,10 @@ class KerasImplementation:
             conversion.map, conversion.inventory.powers, trace
         )
         self._steps = _Steps(steps)
-        for name in (*PHASES, *_OPTIONAL, "gradients"):
+        for name in _KNOWN:
             self._offer(name)
-        self.notes += _not_compared(self.names(trace))
+        self._probe()
+        self.warnings = _not_compared(self.names(trace))
 
     def state(self) -> Dict[str, np.ndarray]:
         """Returns the values of models and optimizers by the trace's names."""
@@ -90,6 +95,17 @@ class KerasImplementation:
             offered = self._by_tf1(method) if name == "gradients" else method
             setattr(self, name, offered)
 
+    def _probe(self):
+        """Shows the layers' outputs where the user's steps do not."""
+        if self._steps.find("activations") is not None:
+            return
+        derived = keras_probe.derive(
+            self._models, self._map, self._steps.find("feed")
+        )
+        if derived is not None:
+            self.activations = derived.shown
+            self.variants = derived.variants
+
     def _by_tf1(self, gradients):
         pairs = {pair.keras: pair for pair in self._map.pairs}
 
@@ -108,6 +124,8 @@ class _Steps:
 
     def __init__(self, steps):
         self._steps = steps
+        if isinstance(steps, dict):
+            _check_known(steps)
         for name in PHASES:
             if self.find(name) is None:
                 raise UserError(
@@ -121,6 +139,21 @@ class _Steps:
         else:
             found = getattr(self._steps, name, None)
         return found if callable(found) else None
+
+
+def _check_known(steps):
+    """Refuses entries that nobody would call, such as misspelt ones."""
+    unknown = [name for name in steps if name not in _KNOWN]
+    if unknown:
+        raise UserError(
+            f"the dictionary has {unknown[0]!r:.60}; known are {', '.join(_KNOWN)}"
+        )
+    for name, value in steps.items():
+        if not callable(value):
+            raise UserError(
+                f"the dictionary's {name} is a {type(value).__name__}; expected "
+                "a function of images and latent"
+            )
 
 
 class _TraceCheckpoint:

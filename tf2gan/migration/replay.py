@@ -22,11 +22,19 @@ from typing import Any, Dict, Mapping, Optional
 import numpy as np
 
 from tf2gan.common.errors import UserError
-from tf2gan.migration import averages, implementations, lockstep, traces
+from tf2gan.migration import (
+    averages,
+    implementations,
+    lockstep,
+    traces,
+    trials,
+)
 from tf2gan.migration.evidence import Evidence, Side
 from tf2gan.migration.report import Report, Tolerance
 
 ARGUMENTS = lockstep.FEEDS
+# Of a loss in float64, from logits in the trace's own precision.
+_LEAST_BOUND = 1e-9
 
 
 def replay(
@@ -68,7 +76,7 @@ def replay(
     """
     trace = traces.read(folder)
     side = _Implementation(trace, implementation, inputs, steps, variables)
-    comparison = _Comparison(tolerance, side, trace.initial_state())
+    comparison = _Comparison(tolerance, side, trace.initial_state(), resync)
     report = Report(tolerance=tolerance, warnings=trace.warnings())
     for call in trace.calls():
         evidence = comparison.call(call)
@@ -77,7 +85,24 @@ def replay(
             break
         if resync:
             side.load(call.variables)
+    else:
+        _note_unrecorded(report, trace)
+    shown = ("activations", "gradients")
+    report.not_shown = [what for what in shown if not side.has_shown(what)]
     return report
+
+
+def _note_unrecorded(report, trace):
+    """Says which phases were never compared."""
+    compared = report.phases()
+    report.unrecorded = [
+        phase.name for phase in trace.phases if phase.name not in compared
+    ]
+    for phase in report.unrecorded:
+        report.warnings.append(
+            f"the trace has no call of {phase}, so nothing of it was compared; "
+            "record more calls"
+        )
 
 
 def _take_into(report, call, evidence, resync, side):
@@ -104,6 +129,7 @@ class _Implementation:
         self._inputs = _input_names(inputs or {})
         self._steps = _methods(trace, implementation, steps or {})
         self._arguments = {}
+        self._shown = set()
 
     def own(self, recorded):
         """Returns recorded arrays by the implementation's names."""
@@ -152,7 +178,23 @@ class _Implementation:
         """Returns its gradients or activations; nothing if it cannot show them."""
         if not self.shows(method):
             return {}
-        return _copies(getattr(self._wrapped, method)(*self._batch()))
+        found = _copies(getattr(self._wrapped, method)(*self._batch()))
+        if found:
+            self._shown.add(method)
+        return found
+
+    def variants(self, candidate):
+        """Returns activations with changed constants, from before its step."""
+        if not self.shows("variants"):
+            return []
+        self.load_own(candidate.before)
+        found = self._wrapped.variants(*self._batch())
+        self.load_own(candidate.after)
+        return found
+
+    def has_shown(self, method):
+        """Whether there have been gradients or activations at least once."""
+        return method in self._shown
 
     def method(self, phase):
         """Returns which step a phase of the trace is."""
@@ -195,8 +237,9 @@ class _Labels:
 class _Comparison:
     """Compares calls, and knows the recorded state and which gradients are zero."""
 
-    def __init__(self, tolerance, side, initial):
+    def __init__(self, tolerance, side, initial, resync):
         self._tolerance, self._side = tolerance, side
+        self._resync, self._has_differed = resync, False
         self._calls = {}
         self._noisy = set()
         self._recorded = side.own(initial)  # empty where nothing is
@@ -221,6 +264,7 @@ class _Comparison:
             previous=self._previous,
         )
         self._compare_all(evidence)
+        self._settle(evidence)
         self._allow_unordered(evidence)
         self._previous = dataclasses.replace(evidence, previous=None)
         return evidence
@@ -288,6 +332,15 @@ class _Comparison:
         return lockstep.compare(
             evidence, kind, name, values, noisy, self._tolerance
         )
+
+    def _settle(self, evidence):
+        """Looks for the activations behind a loss where a cause is looked for."""
+        wanted = self._resync or not self._has_differed
+        self._has_differed |= not all(d.allowed for d in evidence.differences)
+        if wanted and evidence.differs("loss") and evidence.reference.before:
+            variants = self._side.variants(evidence.candidate)
+            bound = max(self._tolerance.relative, _LEAST_BOUND)
+            trials.settle(evidence, variants, bound)
 
     def _allow_unordered(self, evidence):
         """Accepts averages that the recording updated in another order."""

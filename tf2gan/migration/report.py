@@ -159,6 +159,10 @@ class Report:
         compared.
       without_causes: those of steps that differ and show no cause, as the variables
         before them were not recorded.
+      notes: what else a user should know, a sentence each.
+      not_shown: of a replay, which of activations and gradients the implementation
+        does not show.
+      unrecorded: of a replay, the phases of which the trace has no call.
     """
 
     first: Optional[Difference] = None
@@ -176,6 +180,14 @@ class Report:
     wholly: List[Step] = dataclasses.field(default_factory=list)
     by_losses: List[Step] = dataclasses.field(default_factory=list)
     without_causes: List[Step] = dataclasses.field(default_factory=list)
+    notes: List[str] = dataclasses.field(default_factory=list)
+    not_shown: List[str] = dataclasses.field(default_factory=list)
+    unrecorded: List[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def alike(self) -> bool:
+        """Whether every phase was compared, and none showed a difference."""
+        return self.first is None and not self.unrecorded
 
     def add(self, difference: Difference) -> None:
         """Takes a comparison into account."""

@@ -9,6 +9,7 @@ from tf2gan.migration.report import KINDS, Report, Tensor
 from tf2gan.migration.report_text import (
     coverage,
     grouped_averages,
+    none_recognised,
     number,
     unordered,
     verdict,
@@ -122,20 +123,20 @@ def to_html(report: Report) -> str:
 
 
 def _top(report) -> Iterator[str]:
-    style, word = ("bad", "different,") if report.first else ("ok", "alike:")
+    style = "ok" if report.alike else "bad"
+    word, _, outcome = verdict(report).partition(" ")
     reference = report.settings.get("reference", "reference")
     candidate = report.settings.get("candidate", "candidate")
     yield f"<h1>{_code(candidate)} against {_code(reference)}</h1>"
-    yield (
-        f'<p class="verdict {style}"><b>{word}</b> '
-        f"{escape(verdict(report).partition(' ')[2])}</p>"
-    )
+    yield (f'<p class="verdict {style}"><b>{word}</b> {escape(outcome)}</p>')
     if report.first and report.unordered():
         yield f"<p>{escape(unordered(report))}</p>"
     for sentence in coverage(report):
         yield f"<p>{escape(sentence)}</p>"
     for warning in report.warnings:
         yield f"<p><b>warning:</b> {escape(warning)}</p>"
+    for note in report.notes:
+        yield f"<p><b>note:</b> {escape(note)}</p>"
 
 
 def _causes(report) -> Iterator[str]:
@@ -143,7 +144,8 @@ def _causes(report) -> Iterator[str]:
         return
     yield "<h2>Likely causes</h2>"
     if not report.causes:
-        yield '<p class="soft">None of the catalogue was recognised.</p>'
+        said = none_recognised(report)
+        yield f'<p class="soft">{escape(said[0].upper() + said[1:])}.</p>'
     if report.without_causes:
         yield f"<p>{escape(without_causes(report))}</p>"
     for cause in report.causes:

@@ -26,7 +26,9 @@ def to_json(report: Report) -> str:
     finite, since one side lacks the tensor or has another shape or NaN, it is null.
     Of a replay `compared_wholly` and `compared_by_losses` are the steps, as iteration
     and phase, with and without recorded variables, and `without_causes` those that
-    differ and whose variables before were not recorded.
+    differ and whose variables before were not recorded; `unrecorded` are the phases
+    without a call, and with one the two are not `alike`; `not_shown` says which of
+    activations and gradients the implementation does not give.
     """
     return json.dumps(as_dictionary(report), indent=1, allow_nan=False)
 
@@ -38,12 +40,15 @@ def as_dictionary(report: Report) -> Dict[str, Any]:
         "version": VERSION,
         "settings": dict(report.settings),
         "warnings": list(report.warnings),
+        "notes": list(report.notes),
         "tolerance": dataclasses.asdict(report.tolerance),
         "iterations": report.iterations,
         "compared_wholly": report.wholly,
         "compared_by_losses": report.by_losses,
         "without_causes": report.without_causes,
-        "alike": report.first is None,
+        "unrecorded": report.unrecorded,
+        "not_shown": report.not_shown,
+        "alike": report.alike,
         "first": _difference(report.first),
         "unordered": [_difference(d) for d in report.unordered()],
         "causes": [_cause(cause) for cause in report.causes],

@@ -17,6 +17,11 @@ WIDTH = 100
 # Of the tensors that need the largest tolerance.
 ROWS = 8
 MOST_LISTED = 8
+# Where causes are told by what an implementation may show.
+_TOLD_BY = {
+    "activations": "layers and averages",
+    "gradients": "labels and between loss and slots",
+}
 _MARKS = {
     dataflow.OK: "ok",
     dataflow.DIFFERENT: "DIFFERENT",
@@ -43,9 +48,33 @@ def verdict(report: Report) -> str:
     """Returns the outcome as a sentence."""
     iterations = _count(report.iterations, "iteration")
     if report.first is None:
-        alike = f"alike: no difference beyond the tolerance in {iterations}"
+        alike = (
+            f"alike{_compared(report)}: no difference beyond the tolerance in "
+        )
+        alike += iterations
         return "; ".join(filter(None, [alike, unordered(report)]))
     return f"different, first in {report.first}"
+
+
+def _compared(report):
+    """Returns the phases that were compared, where these are not all."""
+    if not report.unrecorded:
+        return ""
+    return (
+        f" in {' and '.join(report.phases())}; "
+        f"{' and '.join(report.unrecorded)} not recorded"
+    )
+
+
+def none_recognised(report: Report) -> str:
+    """Returns that no cause was, and what might have shown one."""
+    if not report.not_shown:
+        return "none recognised"
+    told = "; it gives no ".join(
+        f"{what}, without which causes in {_TOLD_BY[what]} cannot be told"
+        for what in report.not_shown
+    )
+    return f"none recognised: the port gives no {told}"
 
 
 def unordered(report: Report) -> str:
@@ -148,7 +177,9 @@ def _verdict(report) -> Iterator[str]:
         yield ""
     for warning in report.warnings:
         yield from _indented(f"warning: {warning}", 0, 9)
-    if report.warnings:
+    for note in report.notes:
+        yield from _indented(f"note: {note}", 0, 6)
+    if report.warnings or report.notes:
         yield ""
     yield from textwrap.wrap(verdict(report), WIDTH, break_on_hyphens=False)
     for sentence in coverage(report):
@@ -160,7 +191,10 @@ def _verdict(report) -> Iterator[str]:
 def _causes(report) -> Iterator[str]:
     if report.first is None:
         return
-    yield "likely causes" if report.causes else "likely causes: none recognised"
+    if report.causes:
+        yield "likely causes"
+    else:
+        yield from _indented(f"likely causes: {none_recognised(report)}", 0)
     yield from _indented(without_causes(report), 2, 0)
     for number_, cause in enumerate(report.causes, 1):
         hazard = HAZARDS[cause.hazard]

@@ -25,6 +25,8 @@ UNDONE = {
 def batch_norm_epsilon(evidence: Evidence) -> Found:
     """Measures what is added to the variance of the batch."""
     for call, one, other in common.normalizers(evidence):
+        if other[1] is not None:  # it may as well be the moving variance
+            continue
         if one[0] and other[0] and common.apart(one[0], other[0], 0.05):
             yield (
                 "batch-norm-epsilon",

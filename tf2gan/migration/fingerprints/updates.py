@@ -52,7 +52,13 @@ def batch_norm_momentum(evidence: Evidence) -> Found:
 
 
 def updates_missing(evidence: Evidence) -> Found:
-    """Looks for networks whose averages the candidate leaves as they were."""
+    """Looks for networks whose averages the candidate leaves as they were.
+
+    Where the loss differs, too, and only the candidate shows its activations, it may
+    as well have called the network for inference.
+    """
+    if evidence.borrowed and evidence.differs("loss"):
+        return
     wanted, missing = {}, {}
     for name, (one, other) in _explained(evidence):
         if one.updates:
