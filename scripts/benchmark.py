@@ -4,7 +4,8 @@ python scripts/benchmark.py --reference --json=speed.json --chart=speed.png
 
 Times are medians with quartiles. The floor is the time that the arithmetic of an
 iteration takes at the rate of the machine's best matrix product, seen in the same run.
-Exit status: 0 whatever the speed; with --check 1 if a target does not hold.
+Exit status: 0 whatever the speed; with --check 1 if a target that was measured does
+not hold.
 """
 
 import datetime

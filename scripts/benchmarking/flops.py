@@ -1,4 +1,7 @@
-"""Counts the floating-point operations that an iteration cannot do without."""
+"""Counts the floating-point operations of an iteration's dense layers and convolutions.
+
+The count is the usual one, by positions of the window; those on padding count too.
+"""
 
 from typing import Any, Dict, List
 
@@ -13,9 +16,9 @@ def iteration_flops(spec: GanSpec, update_ops: str, batch_size: int) -> int:
     """Returns the operations of a D step and a G step of the spec's networks.
 
     They are those of dense layers, convolutions and transposed convolutions, with
-    padding counted as if it were pixels. What else an iteration does, normalizing,
-    activations and Adam, is left out: it grows with the pixels, these with the
-    pixels times the channels.
+    padding counted as if it were pixels (a fifth of dcgan28's). What else an
+    iteration does, normalizing, activations and Adam, is left out: it grows with
+    the pixels, these with the pixels times the channels.
 
     Args:
       spec: of the GAN.

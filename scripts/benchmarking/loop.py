@@ -2,7 +2,8 @@
 
 The real `training.train` runs, in epochs of one block each. At the end of an epoch's
 last iteration, before summaries and checkpoint, the same trainer makes as many bare
-steps. So both are timed in turn, in one process, and nothing of the loop is left out.
+steps. So both are timed in turn, in one process. Of each epoch the first iteration is
+left out, which follows summaries and checkpoint.
 """
 
 import io

@@ -95,7 +95,7 @@ def phases(options: Options, _) -> Dict[str, Dict[str, List[float]]]:
 
 
 def loop(options: Options, _) -> Dict[str, Any]:
-    """Returns what `loop.Loop.run` does, and the length of an epoch.
+    """Returns what `loop.Loop.run` does, and the lengths of an epoch and a block.
 
     Raises:
       UserError: if the data set has fewer than two batches.
@@ -108,6 +108,7 @@ def loop(options: Options, _) -> Dict[str, Any]:
             f"--batch_size={options.batch_size}: the loop is timed between two "
             f"batches of {digits} images; lower it, or leave loop out of --parts"
         )
+    per_block = min(LOOP_BLOCKS * options.iterations, per_epoch - 1)
     with Workers() as workers:
         worker = workers.start(f"the training loop of {side}")
         worker.ask(
@@ -117,12 +118,12 @@ def loop(options: Options, _) -> Dict[str, Any]:
             update_ops=policy,
             batch_size=options.batch_size,
         )
-        found = worker.ask(
-            "run",
-            rounds=options.rounds,
-            iterations=min(LOOP_BLOCKS * options.iterations, per_epoch - 1),
-        )
-    return {**found, "iterations_per_epoch": per_epoch}
+        found = worker.ask("run", rounds=options.rounds, iterations=per_block)
+    lengths = {
+        "iterations_per_epoch": per_epoch,
+        "iterations_per_block": per_block,
+    }
+    return {**found, **lengths}
 
 
 def startup(options: Options, _) -> Dict[str, Dict[str, List[float]]]:

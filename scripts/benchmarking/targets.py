@@ -102,6 +102,11 @@ TARGETS = (
         _over("tf1gan source", REFERENCE),
     ),
     Target(
+        "tf2gan scoped over tf1gan scoped on TF 1.15",
+        0.25,
+        _over("tf2gan scoped", "tf1gan scoped on TF 1.15"),
+    ),
+    Target(
         "tf2gan scoped over tf1gan source on TF 1.15",
         0.25,
         _over("tf2gan scoped", "tf1gan source on TF 1.15"),
