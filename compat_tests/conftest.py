@@ -37,6 +37,18 @@ def _gpu_is_visible():
 
 
 @pytest.fixture
+def graphs_as_written():
+    """Grappler rewrites sums and products, in each of two graphs otherwise."""
+    import tensorflow as tf
+
+    options = tf.config.optimizer
+    before = options.get_experimental_options().get("disable_meta_optimizer")
+    options.set_experimental_options({"disable_meta_optimizer": True})
+    yield
+    options.set_experimental_options({"disable_meta_optimizer": bool(before)})
+
+
+@pytest.fixture
 def show(record_property):
     """A function that has a text printed when all tests are done.
 

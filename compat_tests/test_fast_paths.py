@@ -22,14 +22,7 @@ SEED = 7
 LEAST_NORMAL = np.finfo("float32").tiny
 
 
-@pytest.fixture(scope="module", autouse=True)
-def graphs_as_written():
-    """Grappler rewrites one graph of both steps otherwise than two of one each."""
-    options = tf.config.optimizer
-    before = options.get_experimental_options().get("disable_meta_optimizer")
-    options.set_experimental_options({"disable_meta_optimizer": True})
-    yield
-    options.set_experimental_options({"disable_meta_optimizer": bool(before)})
+pytestmark = pytest.mark.usefixtures("graphs_as_written")
 
 
 def _train(trainer, step):

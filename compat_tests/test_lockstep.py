@@ -3,7 +3,6 @@
 import devices
 import helpers
 import pytest
-import tensorflow as tf
 
 from tf2gan.common import datasets, specs
 from tf2gan.migration import lockstep
@@ -17,14 +16,7 @@ TOLERANCE = lockstep.Tolerance(relative=1e-9, noise=1e-8)
 WATCHED = 3
 
 
-@pytest.fixture(autouse=True)
-def graphs_as_written():
-    """Grappler rewrites sums and products, in each of the two graphs otherwise."""
-    options = tf.config.optimizer
-    before = options.get_experimental_options().get("disable_meta_optimizer")
-    options.set_experimental_options({"disable_meta_optimizer": True})
-    yield
-    options.set_experimental_options({"disable_meta_optimizer": bool(before)})
+pytestmark = pytest.mark.usefixtures("graphs_as_written")
 
 
 def _run(model, update_ops, iterations, watch):

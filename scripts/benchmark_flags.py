@@ -5,6 +5,7 @@ import os
 import shutil
 from typing import List, Optional
 
+import command_line
 from absl import flags
 from benchmarking import chart, trainers
 from benchmarking.parts import PARTS, Options
@@ -137,23 +138,9 @@ def check_outputs() -> None:
     """Raises `UserError` unless --json and --chart can be written."""
     for name in ("json", "chart"):
         if FLAGS[name].value is not None:
-            _check_output(name, FLAGS[name].value)
+            command_line.check_output(name, FLAGS[name].value)
     if FLAGS.chart and not set(parts()) & set(chart.PANELS):
         raise UserError(
             "--chart: nothing to draw; --parts should have one of "
             f"{','.join(chart.PANELS)}"
-        )
-
-
-def _check_output(name, path):
-    folder = os.path.dirname(path) or "."
-    if not path or os.path.isdir(path) or not os.path.isdir(folder):
-        raise UserError(
-            f"--{name}='{path}': expected a file in an existing folder"
-        )
-    if not os.access(folder, os.W_OK):
-        raise UserError(f"--{name}='{path}': cannot write in '{folder}'")
-    if os.path.exists(path) and not FLAGS.overwrite:
-        raise UserError(
-            f"--{name}='{path}' exists; name another file or give --overwrite"
         )

@@ -62,6 +62,30 @@ def check_arguments(function: Callable, arguments: Sequence[str]) -> None:
         )
 
 
+def check_output(name: str, path: str) -> None:
+    """Raises `UserError` unless the file of the flag `name` can be written.
+
+    One that exists can if the script's flag --overwrite is given.
+    """
+    folder = os.path.dirname(path) or "."
+    if not path or os.path.isdir(path) or not os.path.isdir(folder):
+        raise UserError(
+            "--{}='{}': expected a file in an existing folder".format(
+                name, path
+            )
+        )
+    if not os.access(folder, os.W_OK):
+        raise UserError(
+            "--{}='{}': cannot write in '{}'".format(name, path, folder)
+        )
+    if os.path.exists(path) and not FLAGS.overwrite:
+        raise UserError(
+            "--{}='{}' exists; name another file or give --overwrite".format(
+                name, path
+            )
+        )
+
+
 def require_keras_on_tensorflow() -> None:
     """Raises `UserError` where Keras is told to use another backend."""
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")

@@ -5,6 +5,7 @@ import os
 import platform
 from typing import Any, Callable, Dict, Iterator, List, Tuple
 
+import command_line
 import numpy as np
 from absl import flags
 
@@ -122,22 +123,8 @@ def outputs() -> List[Output]:
     ]
     for name, path, _ in wanted:
         if path is not None:
-            _check_output(name, path)
+            command_line.check_output(name, path)
     return [Output(path, write) for _, path, write in wanted if path]
-
-
-def _check_output(name, path):
-    folder = os.path.dirname(path) or "."
-    if not path or os.path.isdir(path) or not os.path.isdir(folder):
-        raise UserError(
-            f"--{name}='{path}': expected a file in an existing folder"
-        )
-    if not os.access(folder, os.W_OK):
-        raise UserError(f"--{name}='{path}': cannot write in '{folder}'")
-    if os.path.exists(path) and not FLAGS.overwrite:
-        raise UserError(
-            f"--{name}='{path}' exists; name another file or give --overwrite"
-        )
 
 
 def tolerance(dtype: str) -> Tolerance:

@@ -103,7 +103,7 @@ class _Clock:
     def _make_bare_steps(self):
         self._bare_step()
         for _ in range(self.iterations):
-            self.found["bare"].append(_seconds(self._bare_step))
+            self.found["bare"].append(subjects.seconds(self._bare_step))
 
     def _bare_step(self):
         loss_d, loss_g = self.trainer.train_step(*self.batch)
@@ -132,7 +132,7 @@ def _watch(clock):
                 tf.constant(array) for array in self.batches.batch(0)
             ]
             clock.found["input"] = [
-                _seconds(lambda step=step: self.batches.batch(step))
+                subjects.seconds(lambda step=step: self.batches.batch(step))
                 for step in range(INPUTS)
             ]
 
@@ -153,9 +153,3 @@ def _watch(clock):
 
     training.Trainer = TimedTrainer
     training.Run = TimedRun
-
-
-def _seconds(function):
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start

@@ -58,7 +58,7 @@ class Training:
         That one finds in the caches what another process left there.
         """
         self._iterate()
-        return [_seconds(self._iterate) for _ in range(iterations)]
+        return [seconds(self._iterate) for _ in range(iterations)]
 
     def phases(self, repetitions: int) -> Dict[str, List[float]]:
         """Times each part of a training run, after a call that is not timed."""
@@ -67,7 +67,7 @@ class Training:
             found = {}
             for name, part in parts.items():
                 part()
-                found[name] = [_seconds(part) for _ in range(repetitions)]
+                found[name] = [seconds(part) for _ in range(repetitions)]
         return found
 
     def profile(self, iterations: int) -> Dict[str, float]:
@@ -134,7 +134,7 @@ class MatrixProduct:
     def run(self, iterations: int) -> List[float]:
         """Times products, after one that is not timed."""
         self._product()
-        return [_seconds(self._product) for _ in range(iterations)]
+        return [seconds(self._product) for _ in range(iterations)]
 
     def _choose(self, size):
         import tensorflow as tf
@@ -181,7 +181,8 @@ def _resident():
     return pages * os.sysconf("SC_PAGE_SIZE") / MEBIBYTE
 
 
-def _seconds(function: Callable) -> float:
+def seconds(function: Callable) -> float:
+    """Returns how long a call takes."""
     start = time.perf_counter()
     function()
     return time.perf_counter() - start
