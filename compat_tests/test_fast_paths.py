@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tf1gan import layers as layers1
 from tf2gan import layers as layers2
-from tf2gan import training
+from tf2gan import training, transposed
 from tf2gan.common import specs
 from tf2gan.common.config import PRECISIONS, TrainConfig
 from tf2gan.common.specs import DISCRIMINATOR
@@ -128,6 +128,148 @@ def test_the_gradient_of_the_library_at_zero_is_noticed(slopes):
     actual = _of_leaky_relu(lambda x: tf.nn.leaky_relu(x, 0.2), *arrays)
     wrong = expected[1] != actual[1]
     assert wrong.any() and np.array_equal(wrong, arrays[0] == 0)
+
+
+def _in_numpy(inputs, kernel):
+    """Transposes a convolution of stride 1: each input adds to a window of outputs."""
+    (batch, height, width, _), (h, w, filters, _) = inputs.shape, kernel.shape
+    full = np.zeros([batch, height + h - 1, width + w - 1, filters])
+    for row in range(h):
+        for column in range(w):
+            window = full[:, row : row + height, column : column + width]
+            window += inputs @ kernel[row, column].T
+    # What lies on the forward convolution's padding goes.
+    top, left = (h - 1) // 2, (w - 1) // 2
+    return full[:, top : top + height, left : left + width]
+
+
+def _transposed(transpose, inputs, kernel, upstream):
+    """Returns the outputs and both gradients."""
+
+    @tf.function
+    def all_three(inputs, kernel, upstream):
+        with tf.GradientTape() as tape:
+            tape.watch([inputs, kernel])
+            outputs = transpose(inputs, kernel)
+        return [outputs] + tape.gradient(outputs, [inputs, kernel], upstream)
+
+    tensors = (tf.constant(v) for v in (inputs, kernel, upstream))
+    return [tensor.numpy() for tensor in all_three(*tensors)]
+
+
+def _plainly(inputs, kernel):
+    shape = tf.concat([tf.shape(inputs)[:3], kernel.shape[2:3]], 0)
+    return tf.nn.conv2d_transpose(inputs, kernel, shape, 1, "SAME")
+
+
+def _operands(size, kernel_size, filters, channels, batch=3):
+    random = np.random.RandomState(SEED)
+    shapes = ([batch, *size, channels], [*kernel_size, filters, channels])
+    shapes += ([batch, *size, filters],)
+    return [random.normal(size=shape).astype("float32") for shape in shapes]
+
+
+needs_vector_kernels = pytest.mark.skipif(
+    not transposed.has_vector_kernels(),
+    reason="tf2gan makes blocks of pixels for oneDNN's AVX-512 kernels alone",
+)
+
+
+@pytest.fixture
+def vector_kernels(monkeypatch):
+    """Has this machine count as one where blocks are faster."""
+    monkeypatch.setattr(transposed, "has_vector_kernels", lambda: True)
+
+
+BLOCKS = {
+    "last layer of dcgan28": ((28, 28), (5, 5), 1, 32, 4),
+    "blocks of two pixels": ((6, 10), (5, 5), 1, 32, 2),
+    "three filters": ((8, 4), (3, 3), 3, 8, 2),
+    "an even kernel": ((8, 8), (4, 4), 2, 16, 2),
+    "a kernel that is not square": ((4, 12), (2, 5), 1, 16, 4),
+    "a kernel of one element": ((4, 4), (1, 1), 1, 5, 4),
+    "a kernel beyond the image": ((4, 4), (9, 7), 1, 3, 4),
+}
+
+
+@pytest.mark.parametrize(
+    "size, kernel_size, filters, channels, side", BLOCKS.values(), ids=BLOCKS
+)
+def test_blocks_of_pixels_are_the_transposed_convolution(
+    size, kernel_size, filters, channels, side, vector_kernels
+):
+    inputs, kernel, upstream = _operands(size, kernel_size, filters, channels)
+    found = transposed.block_side(tf.constant(inputs), filters, (1, 1), "same")
+    assert found == side
+    actual = _transposed(
+        lambda x, k: transposed.conv2d_transpose(x, k, side),
+        inputs,
+        kernel,
+        upstream,
+    )
+    exact = _in_numpy(inputs.astype("float64"), kernel.astype("float64"))
+    np.testing.assert_allclose(
+        actual[0], exact, atol=1e-5 * np.abs(exact).max()
+    )
+    expected = _transposed(_plainly, inputs, kernel, upstream)
+    for ours, theirs in zip(actual[1:], expected[1:]):
+        assert np.array_equal(ours, theirs)
+
+
+def test_a_block_that_is_shifted_by_a_pixel_is_noticed(monkeypatch):
+    inputs, kernel, _ = _operands((8, 8), (5, 5), 1, 4)
+    padding = transposed._padding
+
+    def moved(length):
+        before, after = padding(length)
+        return [before - 1, after + 1]
+
+    monkeypatch.setattr(transposed, "_padding", moved)
+    shifted = transposed.conv2d_transpose(
+        tf.constant(inputs), tf.constant(kernel), 4
+    )
+    exact = _in_numpy(inputs, kernel)
+    assert np.abs(shifted - exact).max() > 0.1 * np.abs(exact).max()
+
+
+@needs_vector_kernels
+@pytest.mark.parametrize("batch", [1, 16, 100])
+def test_blocks_of_pixels_have_the_bits_of_the_plain_kernel(batch):
+    operands = _operands((28, 28), (5, 5), 1, 32, batch)
+    actual = _transposed(
+        lambda x, k: transposed.conv2d_transpose(x, k, 4), *operands
+    )
+    expected = _transposed(_plainly, *operands)
+    for ours, theirs in zip(actual, expected):
+        assert np.array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    "shape, filters, strides, padding, dtype",
+    [
+        ((2, 8, 8, 4), 5, (1, 1), "same", "float32"),
+        ((2, 8, 7, 4), 1, (1, 1), "same", "float32"),
+        ((2, 8, None, 4), 1, (1, 1), "same", "float32"),
+        ((2, 8, 8, 4), 1, (2, 2), "same", "float32"),
+        ((2, 8, 8, 4), 1, (1, 1), "valid", "float32"),
+        ((2, 8, 8, 4), 1, (1, 1), "same", "float64"),
+    ],
+)
+def test_other_layers_are_not_made_of_blocks(
+    shape, filters, strides, padding, dtype, vector_kernels
+):
+    inputs = keras.KerasTensor(shape, dtype)
+    assert transposed.block_side(inputs, filters, strides, padding) == 1
+
+
+@needs_vector_kernels
+def test_the_last_layer_of_the_generator_is_made_of_blocks():
+    trainer = training.Trainer(SPEC, "scoped")
+    latent = tf.constant(helpers.noise_batch(SPEC, BATCH, "float32", SEED)[1])
+    graph = tf.function(trainer.generator).get_concrete_function(latent).graph
+    kinds = [operation.type for operation in graph.get_operations()]
+    assert kinds.count("DepthToSpace") == 1
+    assert kinds.count("Conv2DBackpropInput") == 2
 
 
 # Of a gradient's length; numbers of 11 and of 8 significant bits were seen to be

@@ -107,6 +107,8 @@ def conv2d_transpose(
     With padding "same" the result is [B, H * stride, W * stride, filters].
     Unless told otherwise the kernel starts Glorot uniform, the bias at zero.
     """
+    # TF1: one kernel of TensorFlow, however few the filters.
+    # TF2: the same, or on a CPU, for few filters, blocks of pixels: faster.
     with _layer_scope(name, "conv2d_transpose", reuse):
         window = list(_pair(kernel_size))
         shape = window + [filters, _channels(inputs)]
