@@ -19,6 +19,7 @@ from tf2gan.common.specs import UPDATE_POLICIES
 with mock.patch.object(sys, "path", [str(helpers.SCRIPTS), *sys.path]):
     from benchmarking import flops, measuring, results, targets
     from benchmarking.processes import Workers
+    from benchmarking.variants import VARIANTS
 
 SPEC = specs.get_spec("dcgan28")
 PNG = b"\x89PNG"
@@ -354,7 +355,7 @@ def test_sizes_phases_and_startup_are_measured(tmp_path):
     done = helpers.run_script(
         "benchmark",
         *QUICK,
-        "--parts=batch_sizes,image_sizes,phases,startup,profile",
+        "--parts=batch_sizes,image_sizes,phases,startup,variants,profile",
         "--batch_sizes=1,2",
         "--image_sizes=8,28",
         "--image_batch_size=2",
@@ -369,6 +370,8 @@ def test_sizes_phases_and_startup_are_measured(tmp_path):
     small, large = figures["image_sizes"]
     assert small["operations"] < large["operations"]
     assert len(figures["phases"]) == 4
+    variants = figures["variants"]["tf2gan scoped"]
+    assert [*variants] == [variant.name for variant in VARIANTS]
     kernels = figures["profile"]
     for kind in ("Conv2D", "MatMul", "ResourceApplyAdam"):
         assert any(name.endswith(kind) for name in kernels)

@@ -14,15 +14,17 @@ from tf2gan.common import specs
 from tf2gan.common.errors import UserError
 
 FLAGS = flags.FLAGS
+NOT_BY_DEFAULT = ("variants", "profile")
 _SPEC = specs.get_spec("dcgan28")
 
 flags.DEFINE_list(
     "parts",
-    [name for name in PARTS if name != "profile"],
+    [name for name in PARTS if name not in NOT_BY_DEFAULT],
     "What to measure: all implementations (steps), the cost against batch_sizes and "
     "image_sizes, the phases of a run, the training loop against the bare train step "
-    "(loop), the time to the first iteration (startup). Not by default: which kernels "
-    "take the time of tf2gan (profile).",
+    "(loop), the time to the first iteration (startup). Not by default: tf2gan with "
+    "other threads, compilers and precisions (variants), and which kernels take its "
+    "time (profile).",
 )
 flags.DEFINE_enum("model", _SPEC.name, specs.model_names(), "The GAN.")
 flags.DEFINE_integer(

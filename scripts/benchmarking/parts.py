@@ -5,6 +5,7 @@ import itertools
 from typing import Any, Dict, List, Optional, Tuple
 
 from benchmarking import measuring, starting, trainers
+from benchmarking import variants as other_ways
 from benchmarking.measuring import Case, Floor, Measurement
 from benchmarking.processes import Workers
 from tf2gan.common.errors import UserError
@@ -132,6 +133,15 @@ def startup(options: Options, _) -> Dict[str, Dict[str, List[float]]]:
     return starting.measure(starts, options.batch_size)
 
 
+def variants(options: Options, _) -> Dict[str, Dict[str, List[float]]]:
+    """Returns what `variants.measure` does, of the fastest."""
+    case = _case(options, *FASTEST)
+    found = other_ways.measure(
+        options.rounds, options.iterations, case.settings()
+    )
+    return {case.label: found}
+
+
 def profile(options: Options, _) -> Dict[str, float]:
     """Returns what `profile.profile` does, after a turn without it."""
     with Workers() as workers:
@@ -153,5 +163,6 @@ PARTS = {
     "phases": phases,
     "loop": loop,
     "startup": startup,
+    "variants": variants,
     "profile": profile,
 }

@@ -31,6 +31,7 @@ class Training:
         update_ops: str,
         batch_size: int,
         image_size: Optional[int] = None,
+        config: Optional[Dict[str, Any]] = None,
     ) -> None:
         """Makes the trainer and warms it up.
 
@@ -40,13 +41,16 @@ class Training:
           update_ops: "source" or "scoped".
           batch_size: images per iteration.
           image_size: height and width, in place of the spec's.
+          config: other fields of `TrainConfig`, for tf2gan.
 
         Raises:
           UserError: if the side or the model cannot be made.
         """
         spec = trainers.spec_of(model, image_size)
         self._side = side
-        self._trainer = trainers.make_trainer(side, spec, update_ops)
+        self._trainer = trainers.make_trainer(
+            side, spec, update_ops, **(config or {})
+        )
         self._batches = trainers.make_batches(spec, batch_size)
         self._next = 0
         for _ in range(WARM_UP):

@@ -3,6 +3,7 @@
 from typing import Any, Dict, List, Sequence
 
 from benchmarking.subjects import WARM_UP
+from benchmarking.variants import DEFAULT
 
 GIGA = 1e9
 KERNELS_SHOWN = 15
@@ -144,6 +145,17 @@ def _startup(figures):
     return _table(["start of a process, warm disk", "seconds"], lines)
 
 
+def _variants(figures):
+    ((label, timed),) = figures["variants"].items()
+    usual = timed[DEFAULT]["median"]
+    lines = [
+        [name, *_times(times), f"{times['median'] / usual:.2f}"]
+        for name, times in timed.items()
+    ]
+    heads = [f"iteration of {label}", "ms", "quartiles", f"/{DEFAULT}"]
+    return _table(heads, lines)
+
+
 def _profile(figures):
     kernels = list(figures["profile"].items())
     lines = [[kind, f"{time:.2f}"] for kind, time in kernels[:KERNELS_SHOWN]]
@@ -210,5 +222,6 @@ _TABLES = {
     "phases": _phases,
     "loop": _loop,
     "startup": _startup,
+    "variants": _variants,
     "profile": _profile,
 }

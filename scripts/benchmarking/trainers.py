@@ -35,13 +35,16 @@ def spec_of(model: str, image_size: Optional[int] = None) -> specs.GanSpec:
     return dataclasses.replace(spec, image_shape=shape)
 
 
-def make_trainer(side: str, spec: specs.GanSpec, update_ops: str) -> Any:
+def make_trainer(
+    side: str, spec: specs.GanSpec, update_ops: str, **config: Any
+) -> Any:
     """Makes a trainer as the training scripts do, and gives it its weights.
 
     Args:
       side: "tf1gan", "tf2gan", or "tf.layers" for the source's graph.
       spec: of the GAN.
       update_ops: "source" or "scoped".
+      **config: other fields of `TrainConfig`, for tf2gan.
 
     Raises:
       UserError: if it cannot be made.
@@ -49,9 +52,7 @@ def make_trainer(side: str, spec: specs.GanSpec, update_ops: str) -> Any:
     if side == SOURCE:
         trainer = _make_source(update_ops)
     else:
-        training = importlib.import_module(side + ".training")
-        training.configure_runtime(TrainConfig(_FRAMEWORKS[side], "unused"))
-        trainer = training.Trainer(spec, update_ops)
+        trainer = _make_twin(side, spec, update_ops, config)
     trainer.initialize(SEED)
     return trainer
 
@@ -73,6 +74,20 @@ def make_batches(
 def count_digits(model: str) -> int:
     """Returns how many images mnist10k has; UserError if they do not fit the model."""
     return len(datasets.load_images(datasets.EMBEDDED, specs.get_spec(model)))
+
+
+def _make_twin(side, spec, update_ops, fields):
+    training = importlib.import_module(side + ".training")
+    config = TrainConfig(_FRAMEWORKS[side], "unused", **fields)
+    training.configure_runtime(config)
+    if not fields:
+        return training.Trainer(spec, update_ops)
+    trainer = training.Trainer(spec, update_ops, config.dtype, config.precision)
+    if config.jit_compile:
+        import tensorflow as tf
+
+        trainer.train_step = tf.function(trainer.train_step, jit_compile=True)
+    return trainer
 
 
 def _make_source(update_ops):
