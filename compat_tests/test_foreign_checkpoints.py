@@ -22,7 +22,9 @@ from tf2gan import optimizers
 from tf2gan.common.errors import UserError
 from tf2gan.migration import (
     convert,
+    exchange,
     graph_powers,
+    keras_files,
     keras_models,
     map_file,
     meta_graph,
@@ -581,7 +583,7 @@ def test_another_optimizer_does_not_keep_weights_from_moving(tmp_path):
         "layers_scoped", make, tmp_path, weights_only=True
     )
     assert outputs_differ_by("layers_scoped", converted.models) < TOLERANCE
-    back = convert.to_tf1(converted.models, converted.map)
+    back = exchange.to_tf1(converted.models, converted.map)
     np.testing.assert_array_equal(
         back["generator/dense/kernel"],
         raw("layers_scoped")["generator/dense/kernel"],
@@ -608,7 +610,7 @@ def test_gradient_descent_keeps_its_steps_alone(tmp_path):
     converted.write(str(tmp_path / "converted"))
     given = map_file.read_map(str(tmp_path / "converted" / "map.json"))
     assert given.optimizers == converted.map.optimizers
-    back = convert.to_tf1(models, given)
+    back = exchange.to_tf1(models, given)
     expected = {name: checkpoint.read(name) for name in checkpoint.variables}
     assert set(back) == set(expected)
     for name, value in expected.items():
@@ -635,7 +637,7 @@ def test_a_learning_rate_that_scales_nothing_is_refused_on_the_way_back(rate):
     for model in converted.models.values():
         model.optimizer.learning_rate = rate
     with pytest.raises(UserError, match="has a learning rate of .* after 0"):
-        convert.to_tf1(converted.models, converted.map)
+        exchange.to_tf1(converted.models, converted.map)
 
 
 class Falling(keras.optimizers.schedules.LearningRateSchedule):
@@ -659,7 +661,7 @@ def test_on_a_schedule_the_next_step_is_that_of_tf1():
     model.optimizer.apply(gradients, trained)
     assert int(model.optimizer.iterations.numpy()) == 1
     before = [v.numpy() for v in trained]
-    back = convert.to_tf1(converted.models, converted.map)
+    back = exchange.to_tf1(converted.models, converted.map)
     model.optimizer.apply(gradients, trained)
     for name, old, variable in zip(GENERATOR, before, trained):
         accumulator = 0.9 * back[f"generator/{name}/Momentum"] + 0.5
@@ -668,7 +670,7 @@ def test_on_a_schedule_the_next_step_is_that_of_tf1():
         np.testing.assert_allclose(variable.numpy(), expected, atol=1e-5)
     model.optimizer.iterations.assign(4)
     with pytest.raises(UserError, match="a learning rate of 0 after 4 steps"):
-        convert.to_tf1(converted.models, converted.map)
+        exchange.to_tf1(converted.models, converted.map)
 
 
 def test_several_optimizers_of_the_same_variables_are_refused():
@@ -1074,7 +1076,7 @@ def test_a_pairing_by_hand_can_transpose_and_reshape_and_back(tmp_path):
     values = raw("raw_ambiguous")
     kernel = converted.models["generator"].weights[0].numpy()
     np.testing.assert_array_equal(kernel, values["generator/early"].T)
-    back = convert.to_tf1(converted.models, given)
+    back = exchange.to_tf1(converted.models, given)
     for name, value in values.items():
         np.testing.assert_array_equal(back[name], value)
 
@@ -1165,8 +1167,8 @@ def test_there_and_back_every_variable_is_the_same_to_the_bit(
     for model in converted.models.values():  # what is read back must matter
         for variable in model.weights + model.optimizer.variables:
             variable.assign(np.ones(variable.shape))
-    convert.restore(converted.models, str(tmp_path / "converted"))
-    back = convert.to_tf1(converted.models, given)
+    keras_files.restore(converted.models, str(tmp_path / "converted"))
+    back = exchange.to_tf1(converted.models, given)
     values = raw(case)
     assert set(back) == set(values)
     for name, value in values.items():
@@ -1177,7 +1179,9 @@ def test_there_and_back_every_variable_is_the_same_to_the_bit(
 def test_what_was_left_behind_comes_back_from_the_base():
     converted = conversion("rmsprop", "layers_rmsprop")
     converted.load()
-    back = convert.to_tf1(converted.models, converted.map, converted.checkpoint)
+    back = exchange.to_tf1(
+        converted.models, converted.map, converted.checkpoint
+    )
     for name, value in raw("rmsprop").items():
         np.testing.assert_array_equal(back[name], value, err_msg=name)
 
@@ -1203,7 +1207,7 @@ def test_a_checkpoint_of_other_models_is_refused(tmp_path):
     converted_folder("layers_scoped", "layers_adam", tmp_path)
     model = foreign_models.raw_unnamed()
     with pytest.raises(UserError, match="cannot restore"):
-        convert.restore({"generator": model}, str(tmp_path / "converted"))
+        keras_files.restore({"generator": model}, str(tmp_path / "converted"))
 
 
 def test_training_goes_on_in_keras_as_it_would_have_in_tf1(tmp_path):
@@ -1371,7 +1375,7 @@ print("restored", len(tf.global_variables()))
 def test_the_saver_of_115_restores_what_comes_back(tmp_path):
     converted = conversion("layers_scoped", "layers_adam")
     converted.load()
-    back = convert.to_tf1(converted.models, converted.map)
+    back = exchange.to_tf1(converted.models, converted.map)
     written = str(tmp_path / "model.ckpt")
     tf1_checkpoint.write(written, back)
     original = str(FOREIGN / "layers_scoped" / "model.ckpt")

@@ -319,7 +319,8 @@ def _convert_to_keras():
 
 def _convert_to_tf1():
     from tf2gan.migration import (
-        convert,
+        exchange,
+        keras_files,
         keras_models,
         map_file,
         outputs,
@@ -331,9 +332,9 @@ def _convert_to_tf1():
     if FLAGS.weights_only:
         mapping = dataclasses.replace(mapping, optimizers=())
     if FLAGS.checkpoint:
-        convert.restore(models, FLAGS.checkpoint)
+        keras_files.restore(models, FLAGS.checkpoint)
     base = tf1_checkpoint.Tf1Checkpoint(FLAGS.base) if FLAGS.base else None
-    values = convert.to_tf1(models, mapping, base)
+    values = exchange.to_tf1(models, mapping, base)
     if FLAGS.dry_run:
         print(mapping.table())
         return

@@ -22,7 +22,13 @@ import keras
 import numpy as np
 
 from tf2gan.common.errors import UserError
-from tf2gan.migration import convert, keras_probe, slots, tf1_checkpoint
+from tf2gan.migration import (
+    convert,
+    exchange,
+    keras_probe,
+    slots,
+    tf1_checkpoint,
+)
 from tf2gan.migration.report import PHASES
 from tf2gan.migration.traces import Trace
 from tf2gan.migration.variable_map import VariableMap
@@ -75,13 +81,13 @@ class KerasImplementation:
 
     def state(self) -> Dict[str, np.ndarray]:
         """Returns the values of models and optimizers by the trace's names."""
-        return convert.to_tf1(self._models, self._map)
+        return exchange.to_tf1(self._models, self._map)
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Sets all variables of models and optimizers."""
         counted = tuple(_counted(o, state) for o in self._map.optimizers)
         mapping = dataclasses.replace(self._map, optimizers=counted)
-        convert.load_values(self._models, mapping, state.__getitem__)
+        exchange.load_values(self._models, mapping, state.__getitem__)
 
     def names(self, trace: Trace) -> Dict[str, Optional[str]]:
         """Returns the trace's names, with None for what the models do not have."""

@@ -118,6 +118,11 @@ class OptimizerPair:
     step_dtype: str = "int64"
     reason: str = "by hand"
 
+    @property
+    def powers(self) -> Tuple[Optional[str], Optional[str]]:
+        """The names of both of Adam's powers."""
+        return self.beta1_power, self.beta2_power
+
 
 @dataclasses.dataclass(frozen=True)
 class VariableMap:
