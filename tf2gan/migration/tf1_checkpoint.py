@@ -103,7 +103,7 @@ class Tf1Checkpoint:
     @property
     def meta_path(self) -> str:
         """Where the Saver wrote the graph."""
-        return _SHARD.sub("", self.path) + ".meta"
+        return meta_of(self.path)
 
     def read(self, name: str) -> np.ndarray:
         """Returns the value of a variable; UserError if its bytes are damaged."""
@@ -126,6 +126,33 @@ class Tf1Checkpoint:
     def read_all(self) -> Dict[str, np.ndarray]:
         """Returns all values by name."""
         return {name: self.read(name) for name in self.variables}
+
+
+def meta_of(path: str) -> str:
+    """Returns where the Saver wrote the graph of a checkpoint."""
+    return _SHARD.sub("", path) + ".meta"
+
+
+def folder_in(folder: str) -> str:
+    """Returns the folder of the checkpoints of a run, or the folder itself."""
+    inner = os.path.join(folder, "checkpoints")
+    return inner if os.path.isdir(inner) else folder
+
+
+def named_in(folder: str) -> List[str]:
+    """Returns what a folder's file `checkpoint` names, the latest first.
+
+    Raises:
+      UserError: if it is damaged.
+    """
+    try:
+        state = tf.train.get_checkpoint_state(folder)
+    except (*_READER_ERRORS, OSError) as error:
+        raise _unreadable(os.path.join(folder, "checkpoint"), error) from error
+    if state is None:
+        return []
+    earlier = reversed(state.all_model_checkpoint_paths)
+    return list(dict.fromkeys([state.model_checkpoint_path, *earlier]))
 
 
 def find(path: str) -> str:
@@ -245,18 +272,20 @@ def write(path: str, values: Dict[str, np.ndarray]) -> None:
 
 
 def _latest(folder):
-    inner = os.path.join(folder, "checkpoints")
-    folder = inner if os.path.isdir(inner) else folder
-    try:
-        path = tf.train.latest_checkpoint(folder)
-    except (*_READER_ERRORS, OSError) as error:
-        raise _unreadable(os.path.join(folder, "checkpoint"), error) from error
-    if path is None:
-        raise UserError(
-            f"no checkpoint in the folder '{folder}': its file 'checkpoint' "
-            "names none that is there; name the checkpoint itself"
-        )
-    return path
+    folder = folder_in(folder)
+    # Not tf.train.latest_checkpoint: it takes brackets in the path for a pattern.
+    for path in named_in(folder)[:1]:
+        if _is_there(path):
+            return path
+    raise UserError(
+        f"no checkpoint in the folder '{folder}': its file 'checkpoint' "
+        "names none that is there; name the checkpoint itself"
+    )
+
+
+def _is_there(path):
+    is_file = os.path.isfile(path + ".index") or os.path.isfile(path)
+    return is_file or bool(_of_one_name(_SHARD.sub("", path)))
 
 
 def _is_number(dtype):
