@@ -28,6 +28,8 @@ OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _ENDING = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
 # A shard of format V1, or TensorFlow's pattern of all of them.
 _SHARD = re.compile(r"-(\d{5}|\?{5})-of-(?P<count>\d{5})$")
+# What stands for other characters in a pattern, and a folder may have in its name.
+_MEANT_BY_PATTERNS = re.compile(r"[*?\[\\]")
 # A Snappy block, of which V1 files consist, grows less than this when it is
 # decompressed, and a number in it takes at least a byte.
 _LARGEST_GROWTH = 64
@@ -77,7 +79,7 @@ class Tf1Checkpoint:
         from tf2gan.migration.names import natural_key
 
         check_files(self.path)
-        self._reader = tf.train.load_checkpoint(self.path)
+        self._reader = tf.train.load_checkpoint(_as_tensorflow(self.path))
         shapes = self._reader.get_variable_to_shape_map()
         dtypes = self._reader.get_variable_to_dtype_map()
         self.unread = [name for name in shapes if not _is_number(dtypes[name])]
@@ -118,7 +120,7 @@ class Tf1Checkpoint:
             return self._reader.get_tensor(name)
         except tf.errors.UnimplementedError:  # slices in format V1
             return tf.raw_ops.Restore(
-                file_pattern=self.path,
+                file_pattern=_as_tensorflow(self.path),
                 tensor_name=name,
                 dt=self.variables[name].dtype,
             )
@@ -205,6 +207,15 @@ def _of_one_name(path):
         return []
     beside = [os.path.join(folder, n) for n in names if _SHARD.search(n)]
     return [other for other in beside if _SHARD.sub("", other) == path]
+
+
+def _as_tensorflow(path):
+    """Returns a path as TensorFlow's reader takes it: in format V1 as a pattern."""
+    if os.path.isfile(path + ".index"):
+        return path
+    match = _SHARD.search(path)
+    end = match.start() if match else len(path)
+    return _MEANT_BY_PATTERNS.sub(r"\\\g<0>", path[:end]) + path[end:]
 
 
 def _files_v1(path) -> List[str]:
