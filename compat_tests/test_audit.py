@@ -453,6 +453,8 @@ def test_a_graph_is_read_alike_in_every_form(exported, tmp_path):
         assert _found(audit) == _found(expected), source
         assert audit.updates == expected.updates, source
         assert {t.name for t in audit.train_ops} == {D, G}
+    taken = graphs.read(folder).source
+    assert taken == str(tmp_path / "saved" / "saved_model.pb")
 
 
 def _saved_model(tmp_path):

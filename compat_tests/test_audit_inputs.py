@@ -1,5 +1,6 @@
 """Graphs that are damaged, foreign or huge end the audit in one clear line."""
 
+import json
 import sys
 
 import audit_graphs
@@ -209,11 +210,81 @@ def test_a_function_that_builds_no_graph_is_one_clear_line(
         ("no/such.py:build", "no file 'no/such.py'"),
         ("no_such_module:build", "ModuleNotFoundError"),
         ("no_such_file", "there is no file"),
-        (".", "a folder without a SavedModel"),
+        (".", "a folder without a SavedModel or the .meta file of a check"),
     ],
 )
 def test_a_source_that_is_not_there_is_one_clear_line(source, expected, capsys):
     assert expected in _refused(capsys, source)
+
+
+# Folders with checkpoints: which graph is taken.
+
+
+def _folder(tmp_path, meta, *names, index=None):
+    """Makes a folder with graphs of these names, and its file `checkpoint`."""
+    folder = tmp_path / "a [folder]"
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(meta.read_bytes())
+    if index is not None:
+        (path.parent / "checkpoint").write_text(
+            'model_checkpoint_path: "{}"\n'.format(index[0])
+            + "".join(
+                'all_model_checkpoint_paths: "{}"\n'.format(name)
+                for name in index
+            )
+        )
+    return folder
+
+
+@pytest.mark.parametrize(
+    "names, index, taken",
+    [
+        (["m-1.meta"], None, "m-1.meta"),
+        (["m-1.meta"], ["other"], "m-1.meta"),
+        (["m-1.meta", "m-10.meta", "m-9.meta"], ["m-9", "m-1"], "m-9.meta"),
+        (["m-1.meta", "m-10.meta"], ["m-20", "m-1", "m-10"], "m-10.meta"),
+        (["m-1.meta", "m-2.meta"], ["/moved/from/m-1"], "m-1.meta"),
+        (["m-1.meta", "m-2.meta"], ["m-1-?????-of-00002"], "m-1.meta"),
+        (
+            ["checkpoints/m-1.meta", "checkpoints/m-2.meta"],
+            ["m-2"],
+            "checkpoints/m-2.meta",
+        ),
+    ],
+)
+def test_of_a_folder_the_latest_graph_is_audited_and_named(
+    names, index, taken, meta, tmp_path, capsys
+):
+    folder = _folder(tmp_path, meta, *names, index=index)
+    target = tmp_path / "audit.json"
+    done = audit_helpers.call(
+        capsys, "--graph={}".format(folder), "--json={}".format(target)
+    )
+    assert (done.status, done.err) == (0, "")
+    path = str(folder / taken)
+    assert done.out.startswith(path + ": ")
+    assert json.loads(target.read_text())["graph"] == path
+    assert "train op " + D in done.out
+
+
+@pytest.mark.parametrize("index", [None, ["m-3", "m-4"]])
+def test_a_folder_of_several_graphs_and_no_telling_which_is_refused(
+    index, meta, tmp_path, capsys
+):
+    names = ["m-{}.meta".format(number) for number in range(12)]
+    names = [name for name in names if name[:-5] not in (index or [])]
+    folder = _folder(tmp_path, meta, *names, index=index)
+    said = _refused(capsys, folder)
+    assert "several graphs" in said and str(folder / "m-10.meta") in said
+    assert ("and 2 more" in said) == (index is None)
+
+
+def test_a_folder_whose_index_is_damaged_is_refused(meta, tmp_path, capsys):
+    folder = _folder(tmp_path, meta, "m-1.meta", "m-2.meta")
+    (folder / "checkpoint").write_bytes(b"all_model_checkpoint_paths: 'm-1'")
+    assert "cannot read the checkpoint" in _refused(capsys, folder)
 
 
 def test_a_missing_or_wrong_flag_is_one_clear_line(meta, capsys):

@@ -27,7 +27,7 @@ from tf2gan.checkpoint import Checkpointer as Tf2Checkpointer
 from tf2gan.common import specs
 from tf2gan.common.errors import UserError
 from tf2gan.common.losses_file import read_losses
-from tf2gan.migration import outputs, registry, tf1_checkpoint
+from tf2gan.migration import keras_models, outputs, registry, tf1_checkpoint
 
 BEFORE, AFTER = 3, 5
 SPEC = specs.get_spec("dcgan28")
@@ -602,6 +602,50 @@ def test_the_networks_go_back_to_tf1_verified_on_the_old_graph(
     os.remove("old/model.ckpt.meta")
     assert converted(*back, "--output_dir=exact") == 1
     assert "no graph" in capfd.readouterr().err
+
+
+OF_A_RUN = "--checkpoint=run"
+OF_ANYBODY = (
+    f"--checkpoint={helpers.ROOT / 'compat_tests/foreign/raw_scoped'} "
+    f"--keras_model={foreign_models.__file__}:raw_scoped"
+)
+BACK = f"--to=tf1 --base={helpers.ROOT / 'compat_tests/foreign/raw_scoped'} "
+BACK += f"--map=map.json --keras_model={foreign_models.__file__}:raw_scoped"
+
+
+@pytest.mark.parametrize("flags", [OF_A_RUN, OF_ANYBODY, BACK])
+@pytest.mark.parametrize(
+    "output_dir, message",
+    [
+        ("full", "full' is not empty"),
+        ("tiny.npz", "tiny.npz' is no folder"),
+        ("tiny.npz/two", "tiny.npz' is no folder"),
+        ("closed", "closed': Permission denied; name another folder"),
+        ("closed/new/two", "closed/new/two': Permission denied"),
+    ],
+)
+def test_a_folder_that_cannot_be_written_is_refused_before_any_work(
+    flags, output_dir, message, folder, monkeypatch, capfd
+):
+    def worked(*_):
+        raise AssertionError("something was computed")
+
+    access = os.access
+    monkeypatch.setattr(
+        outputs.os,
+        "access",
+        lambda path, *mode: Path(path).name != "closed" and access(path, *mode),
+    )
+    for name in ("Trainer", "Tf1Checkpoint"):
+        monkeypatch.setattr(registry, name, worked)
+    monkeypatch.setattr(keras_models, "load_models", worked)
+    Path("closed").mkdir()
+    Path("full/of").mkdir(parents=True)
+    flags = [*flags.split(), f"--output_dir={output_dir}"]
+    assert convert(*flags, "--verify") == 1
+    err = capfd.readouterr().err
+    assert err.count("\n") == 1 and message in err
+    assert not os.listdir("closed")
 
 
 def test_overwrite_replaces_an_earlier_conversion_only(folder):

@@ -1,4 +1,4 @@
-"""Checkpoints of format V1 that a Saver wrote in several files are read."""
+"""Checkpoints of format V1, of one file or several, are read, wherever they are."""
 
 import os
 import shutil
@@ -9,6 +9,7 @@ from pathlib import Path
 import helpers
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tf2gan.common.errors import UserError
 from tf2gan.migration.tf1_checkpoint import Tf1Checkpoint
@@ -38,6 +39,7 @@ EXPECTED = {
     "g/sliced": np.full([6, 2], 7),
     "d/b": [5, 6, 8],
 }
+SINGLE = Path(__file__).parent / "foreign" / "momentum"
 PATTERN = "model.ckpt-7-?????-of-00002"
 
 
@@ -117,6 +119,53 @@ def test_a_shard_of_many_that_are_not_there_is_refused(folder):
     shutil.copy(folder / "model.ckpt-7-00000-of-00002", path)
     refused(path, "is of 99999 files", "00001-of-99999' is missing")
     refused(folder / "model.ckpt-7-00000-of-00000", "is of no file")
+
+
+# Names of folders that are patterns to TensorFlow, and one that it would match.
+PATTERNS = ["a[1]", "a*", "a?", "a[!1]", "a\\1", "[", "a]", "{a1}", "a[*]?\\"]
+MATCHED = "a1"
+
+
+@pytest.fixture
+def other(written_here, tmp_path):
+    """The folder `MATCHED`, with a checkpoint that must not be read."""
+    return Path(shutil.copytree(written_here, tmp_path / MATCHED))
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+@pytest.mark.parametrize("part", ["", "model.ckpt-7", PATTERN])
+def test_shards_are_found_in_a_folder_whose_name_is_a_pattern(
+    part, name, written_here, other, tmp_path
+):
+    for path in other.iterdir():
+        os.truncate(path, 0)
+    shutil.copytree(written_here, tmp_path / name)
+    checkpoint = assert_read(tmp_path / name / part)
+    assert os.path.isfile(checkpoint.meta_path)
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+@pytest.mark.parametrize("part", ["", "model[7]*.ckpt"])
+def test_a_single_file_is_found_in_a_folder_whose_name_is_a_pattern(
+    part, name, tmp_path
+):
+    for folder in (MATCHED, name):
+        shutil.copytree(SINGLE, tmp_path / folder)
+    for path in (tmp_path / MATCHED).iterdir():
+        os.truncate(path, 0)
+    if part:
+        (tmp_path / name / "model.ckpt").rename(tmp_path / name / part)
+    found = Tf1Checkpoint(str(tmp_path / name / part)).read_all()
+    expected = Tf1Checkpoint(str(SINGLE)).read_all()
+    assert set(found) == set(expected)
+    for variable, value in expected.items():
+        np.testing.assert_array_equal(found[variable], value)
+
+
+def test_tensorflow_itself_takes_such_a_path_for_a_pattern(tmp_path):
+    shutil.copytree(SINGLE, tmp_path / "a[1]")
+    with pytest.raises(tf.errors.NotFoundError):
+        tf.train.load_checkpoint(str(tmp_path / "a[1]" / "model.ckpt"))
 
 
 @pytest.mark.slow

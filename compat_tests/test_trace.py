@@ -1,6 +1,7 @@
 """`tf1gan/trace.py` records what a session did, and changes nothing of it."""
 
 import ast
+import errno
 import json
 import os
 import shutil
@@ -346,9 +347,14 @@ def test_a_part_of_another_phase_in_a_step_is_refused(tiny, lists, tmp_path):
 
 def test_an_existing_folder_is_refused_and_left_alone(gan, tmp_path):
     (tmp_path / "mine").write_text("kept")
-    with pytest.raises(OSError):
-        gan.record(tmp_path)
+    advice = "there already; name another one, or move or delete this one"
+    for taken in (tmp_path, tmp_path / "mine"):
+        with pytest.raises(OSError, match=advice) as error:
+            gan.record(taken)
+        assert error.value.errno == errno.EEXIST
+        assert repr(str(taken)) in str(error.value)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    assert (tmp_path / "mine").read_text() == "kept"
     assert "run" not in vars(gan.session)
 
 

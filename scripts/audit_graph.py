@@ -23,8 +23,8 @@ flags.DEFINE_string(
     "graph",
     None,
     "What to audit: a .meta file, a GraphDef (.pb, or .pbtxt as text), a folder with "
-    "a SavedModel, or a function that builds a graph, path/to/file.py:function or "
-    "package.module:function. From a file no code is run.",
+    "a SavedModel or a checkpoint (the latest), or a function that builds a graph, "
+    "path/to/file.py:function or package.module:function. From a file no code is run.",
 )
 flags.DEFINE_multi_string(
     "train_op",

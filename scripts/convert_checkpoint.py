@@ -240,6 +240,7 @@ def _check_meant(conversion):
 def _convert_registry():
     from tf2gan.migration import registry
 
+    _check_output(FLAGS.checkpoint)
     framework = "tf1" if FLAGS.to == "tf2" else "tf2"
     source = registry.read(FLAGS.checkpoint, FLAGS.model, framework)
     if FLAGS.dry_run:
@@ -295,6 +296,7 @@ def _convert_to_keras():
     from tf2gan.migration import convert, keras_models, map_file
     from tf2gan.migration.tf1_checkpoint import Tf1Checkpoint
 
+    _check_output(FLAGS.checkpoint)
     checkpoint = Tf1Checkpoint(FLAGS.checkpoint)
     models = keras_models.load_models(FLAGS.keras_model)
     options = convert.Options(
@@ -327,6 +329,7 @@ def _convert_to_tf1():
         tf1_checkpoint,
     )
 
+    _check_output(FLAGS.checkpoint, FLAGS.base)
     models = keras_models.load_models(FLAGS.keras_model)
     mapping = map_file.read_map(FLAGS.map)
     if FLAGS.weights_only:
@@ -347,6 +350,15 @@ def _convert_to_tf1():
             written = tf1_checkpoint.Tf1Checkpoint(path)
             _verify_graph(written, models, mapping, base.meta_path)
     print(f"wrote {len(values)} variables to {FLAGS.output_dir}/model.ckpt")
+
+
+def _check_output(*read):
+    """Refuses an --output_dir that cannot be written, before anything is computed."""
+    from tf2gan.migration import outputs, tf1_checkpoint
+
+    if not FLAGS.dry_run:
+        sources = [tf1_checkpoint.find(path) for path in read if path]
+        outputs.check(FLAGS.output_dir, FLAGS.overwrite, sources)
 
 
 def _verify_graph(checkpoint, models, mapping, meta=""):

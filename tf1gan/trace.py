@@ -502,7 +502,14 @@ def _make_folder(folder):
     parent = os.path.dirname(os.path.abspath(folder))
     if not os.path.isdir(parent):
         os.makedirs(parent)
-    os.mkdir(folder)  # fails if it exists
+    if os.path.lexists(folder):
+        raise OSError(
+            errno.EEXIST,
+            "a trace is recorded into a new folder, and this is there already; "
+            "name another one, or move or delete this one",
+            folder,
+        )
+    os.mkdir(folder)
     os.mkdir(os.path.join(folder, "calls"))
 
 

@@ -49,8 +49,9 @@ def answer(
       arrays: `inputs/MODEL` and `given/PLACEHOLDER`.
 
     Returns:
-      {"tensors": by model}, and the arrays `inputs/MODEL`, with the batch size that
-      the graph asks for, and `outputs/MODEL`.
+      {"tensors": by model, "read": by model those of its variables that the tensor
+      depends on}, and the arrays `inputs/MODEL`, with the batch size that the graph
+      asks for, and `outputs/MODEL`.
 
     Raises:
       UserError: if the graph cannot be run, or its inputs or outputs are not to be
@@ -69,7 +70,13 @@ def answer(
     results = {"inputs/" + name: value for name, value in inputs.items()}
     for name, value in outputs.items():
         results["outputs/" + name] = _numbers(wanted[name], value)
-    return {"tensors": wanted}, results
+    read = {
+        name: sorted(
+            graph.read_by(tensor) & {*question["networks"][name]["variables"]}
+        )
+        for name, tensor in wanted.items()
+    }
+    return {"tensors": wanted, "read": read}, results
 
 
 def _tensors(graph, networks):

@@ -12,7 +12,7 @@ from tensorflow.core.protobuf import (
 )
 
 from tf2gan.common.errors import UserError
-from tf2gan.migration import messages, user_code
+from tf2gan.migration import graph_files, messages, user_code
 
 
 @dataclasses.dataclass
@@ -20,7 +20,7 @@ class Graph:
     """A graph as it was written down.
 
     Attributes:
-      source: where it is from, as the user named it.
+      source: where it is from: a file, or a function as the user named it.
       definition: its operations.
       collections: names of operations, tensors or variables by collection; None
         if the source holds none, as a plain GraphDef.
@@ -40,10 +40,10 @@ def read(source: str) -> Graph:
 
     Args:
       source: the path of a .meta file, of a GraphDef, frozen or not, as binary or
-        as text, or of a SavedModel; or a function that builds the graph, as
-        `path/to/file.py:function` or `package.module:function`. The function is
-        called without arguments in a new graph; it may return another graph, or an
-        object with the attribute `graph`.
+        as text, or of a folder with a SavedModel or a checkpoint; or a function
+        that builds the graph, as `path/to/file.py:function` or
+        `package.module:function`. The function is called without arguments in a new
+        graph; it may return another graph, or an object with the attribute `graph`.
 
     Raises:
       UserError: if there is no such thing, or it cannot be read or is too large.
@@ -80,7 +80,8 @@ def from_graph(graph: tf.Graph, source: str = "graph") -> Graph:
 
 def from_file(source: str) -> Graph:
     """Reads a graph from a file; see `read`."""
-    return from_message(source, messages.read_message(source))
+    path = graph_files.find(source)
+    return from_message(path, messages.read_message(path))
 
 
 def from_message(source: str, message: messages.GraphMessage) -> Graph:

@@ -19,10 +19,9 @@ MOST_TEXT_MEGABYTES = 32
 # What a file may take once it is read; a few bytes can stand for a whole message.
 MOST_MEMORY_MEGABYTES = 4096
 TEXT_ENDINGS = (".pbtxt", ".txt", ".prototxt")
-SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
 EXPECTED = (
-    "expected a .meta file, a GraphDef (.pb or .pbtxt), a SavedModel, or "
-    "path/to/file.py:function"
+    "expected a .meta file, a GraphDef (.pb or .pbtxt), a folder with a SavedModel or "
+    "a checkpoint, or path/to/file.py:function"
 )
 
 _OP_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_>.]*")
@@ -34,14 +33,15 @@ def read_message(source: str) -> GraphMessage:
     """Reads a file.
 
     Args:
-      source: the path of a .meta file, of a GraphDef as binary or text, or of a
-        folder with a SavedModel. Of a SavedModel it is the part for training if
-        there is one, else the first.
+      source: the path of a .meta file, a GraphDef as binary or text, or a
+        SavedModel's. Of that it is the part for training if there is one, else the
+        first.
 
     Raises:
-      UserError: if there is no such file, or it holds no graph, or is too large.
+      UserError: if it holds no graph, or is too large.
+      OSError: if it cannot be read.
     """
-    path = _file(source)
+    path = Path(source)
     content = _content(path, source)
     with _bounded_memory(source):
         is_text = path.suffix in TEXT_ENDINGS
@@ -59,22 +59,6 @@ def parsed(kind: Type[message.Message], content: bytes) -> Any:
         return kind.FromString(content)
     except message.DecodeError:
         return None
-
-
-def _file(source):
-    path = Path(source)
-    for name in SAVED_MODEL_FILES:
-        if (path / name).is_file():
-            return path / name
-    if path.is_file():
-        return path
-    if path.is_dir():
-        raise UserError(
-            f"'{source}' is a folder without a SavedModel; {EXPECTED}"
-        )
-    meta = Path(source + ".meta")
-    hint = f"; did you mean '{meta}'?" if meta.is_file() else f"; {EXPECTED}"
-    raise UserError(f"there is no file '{source}'{hint}")
 
 
 def _content(path, source):

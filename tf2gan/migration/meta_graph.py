@@ -6,13 +6,14 @@ files or run code. What it takes in memory and time has no bound here: that is f
 """
 
 import os
-from typing import AbstractSet, Any, Dict, Iterable, Mapping, Sequence
+from typing import AbstractSet, Any, Dict, Iterable, Mapping, Sequence, Set
 
 import numpy as np
 import tensorflow as tf
 
 from tf2gan.common.errors import UserError
 from tf2gan.migration import messages
+from tf2gan.migration.audit.updates import FUSED, FUSED_AVERAGES
 from tf2gan.migration.tf1_checkpoint import Tf1Checkpoint
 
 tf1 = tf.compat.v1
@@ -153,6 +154,22 @@ class MetaGraph:
             if self._nodes[name].op.startswith("Placeholder")
         }
 
+    def read_by(self, tensor: str) -> Set[str]:
+        """Returns the variables whose values a tensor is computed from.
+
+        Left out are those that only wait to be updated, and the moving averages of
+        a fused batch norm in training mode, which takes and ignores them.
+        """
+        seen, stack = set(), [node_of(tensor)]
+        while stack:
+            name = stack.pop()
+            if name in seen or name not in self._nodes:
+                continue
+            seen.add(name)
+            taken = _taken(self._nodes[name])
+            stack += [node_of(i) for i in taken if not i.startswith("^")]
+        return {n for n in seen if self._nodes[n].op in _VARIABLES}
+
     def has_default(self, placeholder: str) -> bool:
         """Tells whether a placeholder need not be fed."""
         return self._nodes[placeholder].op == "PlaceholderWithDefault"
@@ -237,6 +254,15 @@ class MetaGraph:
             seen[name] = True
             stack += [node_of(i) for i in self._nodes[name].input]
         return list(seen)
+
+
+def _taken(node):
+    """Returns the inputs that decide what an operation computes."""
+    # The kernel's default is true, and defaults may be left out of a file.
+    trains = "is_training" not in node.attr or node.attr["is_training"].b
+    if FUSED.fullmatch(node.op) and trains:
+        return list(node.input)[: FUSED_AVERAGES[0]]
+    return node.input
 
 
 def _ends_in_scope(fitting, scope):

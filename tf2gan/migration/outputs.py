@@ -29,8 +29,8 @@ def staged(
       UserError: if there is something in the folder and `overwrite` is false, or
         a source is, or it cannot be written.
     """
+    check(folder, overwrite, sources)
     folder = os.path.abspath(folder)
-    _check(folder, overwrite, sources)
     try:
         part = _stage(folder)
     except OSError as error:
@@ -46,16 +46,9 @@ def staged(
         shutil.rmtree(part, ignore_errors=True)
 
 
-def require_space(folder: str, size: int) -> None:
-    """Raises `OSError` if the disk of a folder has less room, in bytes.
-
-    To be asked before h5py writes: where it runs out of room, it ends the process.
-    """
-    if shutil.disk_usage(folder).free < size:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def _check(folder, overwrite, sources):
+def check(folder: str, overwrite: bool, sources: Iterable[str] = ()) -> None:
+    """Raises what `staged` would, before anything is computed for the folder."""
+    folder = os.path.abspath(folder)
     if os.path.lexists(folder) and not os.path.isdir(folder):
         raise UserError(f"--output_dir='{folder}' is no folder; name another")
     inside = os.path.join(os.path.realpath(folder), "")
@@ -65,11 +58,35 @@ def _check(folder, overwrite, sources):
                 f"--output_dir='{folder}' holds '{source}', which is read and might "
                 "be overwritten; name another folder"
             )
+    if not os.access(_above(folder), os.W_OK | os.X_OK):
+        raise _unwritable(
+            folder, PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        )
     if os.path.isdir(folder) and os.listdir(folder) and not overwrite:
         raise UserError(
             f"--output_dir='{folder}' is not empty; name another folder, or add "
             "--overwrite to replace the files of an earlier conversion"
         )
+
+
+def _above(folder):
+    """Returns the folder, or the first around it that is there."""
+    while not os.path.lexists(folder):
+        folder = os.path.dirname(folder)
+    if not os.path.isdir(folder):
+        raise UserError(
+            f"--output_dir: '{folder}' is no folder; name another path"
+        )
+    return folder
+
+
+def require_space(folder: str, size: int) -> None:
+    """Raises `OSError` if the disk of a folder has less room, in bytes.
+
+    To be asked before h5py writes: where it runs out of room, it ends the process.
+    """
+    if shutil.disk_usage(folder).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _stage(folder):

@@ -28,6 +28,8 @@ OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _ENDING = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
 # A shard of format V1, or TensorFlow's pattern of all of them.
 _SHARD = re.compile(r"-(\d{5}|\?{5})-of-(?P<count>\d{5})$")
+# What stands for other characters in a pattern, and a folder may have in its name.
+_MEANT_BY_PATTERNS = re.compile(r"[*?\[\\]")
 # A Snappy block, of which V1 files consist, grows less than this when it is
 # decompressed, and a number in it takes at least a byte.
 _LARGEST_GROWTH = 64
@@ -77,7 +79,7 @@ class Tf1Checkpoint:
         from tf2gan.migration.names import natural_key
 
         check_files(self.path)
-        self._reader = tf.train.load_checkpoint(self.path)
+        self._reader = tf.train.load_checkpoint(_as_tensorflow(self.path))
         shapes = self._reader.get_variable_to_shape_map()
         dtypes = self._reader.get_variable_to_dtype_map()
         self.unread = [name for name in shapes if not _is_number(dtypes[name])]
@@ -103,7 +105,7 @@ class Tf1Checkpoint:
     @property
     def meta_path(self) -> str:
         """Where the Saver wrote the graph."""
-        return _SHARD.sub("", self.path) + ".meta"
+        return meta_of(self.path)
 
     def read(self, name: str) -> np.ndarray:
         """Returns the value of a variable; UserError if its bytes are damaged."""
@@ -118,7 +120,7 @@ class Tf1Checkpoint:
             return self._reader.get_tensor(name)
         except tf.errors.UnimplementedError:  # slices in format V1
             return tf.raw_ops.Restore(
-                file_pattern=self.path,
+                file_pattern=_as_tensorflow(self.path),
                 tensor_name=name,
                 dt=self.variables[name].dtype,
             )
@@ -126,6 +128,33 @@ class Tf1Checkpoint:
     def read_all(self) -> Dict[str, np.ndarray]:
         """Returns all values by name."""
         return {name: self.read(name) for name in self.variables}
+
+
+def meta_of(path: str) -> str:
+    """Returns where the Saver wrote the graph of a checkpoint."""
+    return _SHARD.sub("", path) + ".meta"
+
+
+def folder_in(folder: str) -> str:
+    """Returns the folder of the checkpoints of a run, or the folder itself."""
+    inner = os.path.join(folder, "checkpoints")
+    return inner if os.path.isdir(inner) else folder
+
+
+def named_in(folder: str) -> List[str]:
+    """Returns what a folder's file `checkpoint` names, the latest first.
+
+    Raises:
+      UserError: if it is damaged.
+    """
+    try:
+        state = tf.train.get_checkpoint_state(folder)
+    except (*_READER_ERRORS, OSError) as error:
+        raise _unreadable(os.path.join(folder, "checkpoint"), error) from error
+    if state is None:
+        return []
+    earlier = reversed(state.all_model_checkpoint_paths)
+    return list(dict.fromkeys([state.model_checkpoint_path, *earlier]))
 
 
 def find(path: str) -> str:
@@ -178,6 +207,15 @@ def _of_one_name(path):
         return []
     beside = [os.path.join(folder, n) for n in names if _SHARD.search(n)]
     return [other for other in beside if _SHARD.sub("", other) == path]
+
+
+def _as_tensorflow(path):
+    """Returns a path as TensorFlow's reader takes it: in format V1 as a pattern."""
+    if os.path.isfile(path + ".index"):
+        return path
+    match = _SHARD.search(path)
+    end = match.start() if match else len(path)
+    return _MEANT_BY_PATTERNS.sub(r"\\\g<0>", path[:end]) + path[end:]
 
 
 def _files_v1(path) -> List[str]:
@@ -245,18 +283,20 @@ def write(path: str, values: Dict[str, np.ndarray]) -> None:
 
 
 def _latest(folder):
-    inner = os.path.join(folder, "checkpoints")
-    folder = inner if os.path.isdir(inner) else folder
-    try:
-        path = tf.train.latest_checkpoint(folder)
-    except (*_READER_ERRORS, OSError) as error:
-        raise _unreadable(os.path.join(folder, "checkpoint"), error) from error
-    if path is None:
-        raise UserError(
-            f"no checkpoint in the folder '{folder}': its file 'checkpoint' "
-            "names none that is there; name the checkpoint itself"
-        )
-    return path
+    folder = folder_in(folder)
+    # Not tf.train.latest_checkpoint: it takes brackets in the path for a pattern.
+    for path in named_in(folder)[:1]:
+        if _is_there(path):
+            return path
+    raise UserError(
+        f"no checkpoint in the folder '{folder}': its file 'checkpoint' "
+        "names none that is there; name the checkpoint itself"
+    )
+
+
+def _is_there(path):
+    is_file = os.path.isfile(path + ".index") or os.path.isfile(path)
+    return is_file or bool(_of_one_name(_SHARD.sub("", path)))
 
 
 def _is_number(dtype):

@@ -9,7 +9,7 @@ import numpy as np
 
 from tf2gan.common import randomness
 from tf2gan.common.errors import UserError
-from tf2gan.migration import graph_process, user_code
+from tf2gan.migration import batch_statistics, graph_process, user_code
 from tf2gan.migration.feeds import BATCH_SIZE
 from tf2gan.migration.graph_process import Limits
 from tf2gan.migration.meta_graph import batch_advice
@@ -27,6 +27,7 @@ class Comparison:
       difference: largest of two elements; infinite if shapes differ or one is NaN.
       size: largest element of the TF1 side.
       tensor: what TF1 calls it, where that is another name.
+      note: how it was compared, where that is not what one expects.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Comparison:
     difference: float
     size: float
     tensor: str = ""
+    note: str = ""
 
 
 def compare(
@@ -66,6 +68,9 @@ def report(rows: List[Comparison], tolerance: float) -> bool:
             f"verify  {label:{width}}  {str(list(row.shape)):>18}  "
             f"{row.difference:.3g} apart, values up to {row.size:.3g}{verdict}"
         )
+    for row in rows:
+        if row.note:
+            print("note: " + row.note)
     return all(row.difference <= tolerance for row in rows)
 
 
@@ -92,7 +97,9 @@ def verify_graph(
 ) -> List[Comparison]:
     """Runs the graph of a checkpoint and the models on seeded inputs.
 
-    The graph is run in a process of its own, on the CPU.
+    The graph is run in a process of its own, on the CPU. Batch norm that it has in
+    training mode for good normalizes by the batch in the models too, and a note in
+    the result says so.
 
     Args:
       checkpoint: of TF1.
@@ -127,15 +134,26 @@ def verify_graph(
     arrays = {"inputs/" + name: value for name, value in inputs.items()}
     arrays.update(values)
     answer, found = graph_process.ask(question, arrays, limits)
-    candidate = {
-        name: _computed(name, model, found["inputs/" + name])
-        for name, model in models.items()
-    }
+    unread = batch_statistics.unread(models, mapping, answer["read"])
+    candidate = {}
+    for name, model in models.items():
+        with batch_statistics.kept(model), batch_statistics.by_batch(
+            model, unread[name]
+        ):
+            candidate[name] = _computed(name, model, found["inputs/" + name])
     reference = {name: found["outputs/" + name] for name in models}
     _check_batches(reference, candidate)
     rows = compare(_in_shape(reference, candidate), candidate)
-    tensors = answer["tensors"]
-    return [dataclasses.replace(r, tensor=tensors[r.name]) for r in rows]
+    return [
+        dataclasses.replace(
+            row,
+            tensor=answer["tensors"][row.name],
+            note=batch_statistics.note(
+                row.name, models[row.name], unread[row.name]
+            ),
+        )
+        for row in rows
+    ]
 
 
 def _check_names(given_outputs, models):

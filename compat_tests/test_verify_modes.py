@@ -1,0 +1,183 @@
+"""Batch norm that a graph has in training mode for good is verified in that mode."""
+
+import contextlib
+import subprocess
+
+import fixed_modes
+import helpers
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf2gan.migration import batch_statistics, convert, verify
+from tf2gan.migration.meta_graph import MetaGraph
+from tf2gan.migration.tf1_checkpoint import Tf1Checkpoint
+
+# Float32: a batch of four is divided by its deviation twice.
+TOLERANCE = 1e-5
+DIFFERENT = 1e-2
+
+ON_1X = pytest.param(
+    "1.15.5",
+    marks=[
+        pytest.mark.slow,
+        pytest.mark.skipif(
+            not helpers.TF115_PYTHON, reason=helpers.WITHOUT_TF115
+        ),
+    ],
+)
+
+
+@pytest.fixture(scope="module", params=["2.x", ON_1X])
+def folder(request, tmp_path_factory):
+    """A checkpoint and its graph for each of `fixed_modes.MODES`."""
+    folder = tmp_path_factory.mktemp("modes")
+    if request.param == "2.x":
+        fixed_modes.write(str(folder))
+    else:
+        subprocess.run(
+            [helpers.TF115_PYTHON, fixed_modes.__file__, str(folder)],
+            env=helpers.environment(),
+            stderr=subprocess.DEVNULL,
+            check=True,
+            timeout=100,
+        )
+    return folder
+
+
+def network(**norm):
+    """The same discriminator in Keras, and dropout, which is not to be switched on."""
+    images = keras.Input([4, 4, 1])
+    x = keras.layers.Conv2D(3, 2, name="conv")(images)
+    x = keras.layers.BatchNormalization(name="norm_1")(x, **norm)
+    x = keras.layers.Dropout(0.5)(x)
+    x = keras.layers.Dense(5, name="dense")(keras.layers.Flatten()(x))
+    x = keras.layers.BatchNormalization(name="norm_2")(x, **norm)
+    x = keras.layers.Dense(1, name="logits")(x)
+    return keras.Model(images, x, name="discriminator")
+
+
+def verified(folder, name, model=None, change=None):
+    """Verifies a checkpoint's graph and a model, after a change to the model."""
+    model = model or network()
+    models = {"discriminator": model}
+    checkpoint = Tf1Checkpoint(str(folder / name))
+    converted = convert.Conversion(checkpoint, models, convert.Options())
+    converted.load()
+    if change:
+        change(model)
+    (row,) = verify.verify_graph(checkpoint, models, converted.map, {}, {})
+    return row
+
+
+def test_training_mode_for_good_is_that_of_both_sides(folder):
+    row = verified(folder, "both")
+    assert row.difference < TOLERANCE and row.size > DIFFERENT
+    assert "batch norm of 'discriminator' in training mode for good" in row.note
+    assert "discriminator/norm_1, discriminator/norm_2" in row.note
+    assert "\n" not in row.note
+
+
+def test_without_it_the_outputs_would_differ(folder, monkeypatch):
+    monkeypatch.setattr(
+        batch_statistics, "unread", lambda models, *_: dict.fromkeys(models, [])
+    )
+    assert verified(folder, "both").difference > DIFFERENT
+
+
+def test_each_layer_has_the_mode_that_it_has_in_the_graph(folder):
+    row = verified(folder, "first")
+    assert row.difference < TOLERANCE
+    assert "norm_1" in row.note and "norm_2" not in row.note
+
+
+@pytest.mark.parametrize("name", ["neither", "fed"])
+def test_inference_is_compared_without_a_note(name, folder):
+    row = verified(folder, name)
+    assert row.difference < TOLERANCE and row.note == ""
+
+
+def off(model):
+    kernel = model.get_layer("dense").kernel
+    kernel.assign(kernel + np.eye(*kernel.shape))
+
+
+def frozen(model):
+    model.get_layer("norm_1").trainable = False
+
+
+def test_a_weight_that_is_off_is_seen_in_training_mode_too(folder):
+    assert verified(folder, "both", change=off).difference > DIFFERENT
+
+
+def test_layers_that_cannot_train_are_said_to_be_the_cause(folder):
+    row = verified(folder, "both", change=frozen)
+    assert row.difference > DIFFERENT
+    assert (
+        "for good" in row.note and "compared is Keras's inference" in row.note
+    )
+
+
+@pytest.mark.parametrize("norm", [{}, {"training": True}])
+def test_verifying_moves_no_average(norm, folder):
+    """Also where the model itself is in training mode for good."""
+    model = network(**norm)
+    row = verified(folder, "both", model)
+    assert row.difference < TOLERANCE
+    checkpoint = Tf1Checkpoint(str(folder / "both"))
+    for layer in ("norm_1", "norm_2"):
+        for average in ("moving_mean", "moving_variance"):
+            np.testing.assert_array_equal(
+                getattr(model.get_layer(layer), average),
+                checkpoint.read(f"discriminator/{layer}/{average}"),
+            )
+    assert "call" not in vars(model.get_layer("norm_1"))
+
+
+def test_the_averages_would_move_if_they_were_not_kept(folder, monkeypatch):
+    monkeypatch.setattr(
+        batch_statistics, "kept", lambda _: contextlib.nullcontext()
+    )
+    model = network()
+    verified(folder, "both", model)
+    checkpoint = Tf1Checkpoint(str(folder / "both"))
+    expected = checkpoint.read("discriminator/norm_1/moving_mean")
+    found = model.get_layer("norm_1").moving_mean.numpy()
+    assert np.abs(found - expected).max() > 0
+
+
+def test_a_fused_kernel_that_is_given_averages_in_training_mode_ignores_them():
+    graph = MetaGraph(fused_with_averages())
+    assert graph.read_by("y:0") == {"gamma"}
+    assert graph.read_by("inference:0") == {"gamma", "mean"}
+
+
+def fused_with_averages():
+    """As TensorFlow 2 writes it; with defaults left out `is_training` is missing."""
+    meta = tf.compat.v1.MetaGraphDef()
+    for name in ("gamma", "mean"):
+        meta.graph_def.node.add(name=name, op="VarHandleOp")
+        read = meta.graph_def.node.add(name=name + "/Read", op="ReadVariableOp")
+        read.input.append(name)
+    meta.graph_def.node.add(name="x", op="Placeholder")
+    for name in ("y", "inference"):
+        node = meta.graph_def.node.add(name=name, op="FusedBatchNormV3")
+        node.input.extend(["x", *["gamma/Read"] * 2, *["mean/Read:0"] * 2])
+    node.attr["is_training"].b = False
+    return meta
+
+
+def test_the_script_says_so_in_a_line(folder, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    status = helpers.call_script(
+        "convert_checkpoint",
+        f"--checkpoint={folder / 'both'}",
+        f"--keras_model={__file__}:network",
+        "--output_dir=two",
+        "--verify",
+    )
+    out, err = capfd.readouterr()
+    assert (status, err) == (0, "")
+    notes = [line for line in out.splitlines() if "for good" in line]
+    assert len(notes) == 1 and notes[0].startswith("note: the graph has")
