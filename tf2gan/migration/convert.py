@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import tempfile
 from typing import Callable, Dict, List, Optional
 
 import keras
@@ -568,7 +569,10 @@ def restore(models: Dict[str, keras.Model], path: str) -> None:
     path = tf1_checkpoint.find(path)
     table_file.read_bundle_index(path)
     try:
-        tracked(models).read(path).assert_consumed()
+        with tempfile.TemporaryDirectory(prefix="checkpoint-") as folder:
+            if tf1_checkpoint.is_pattern(path):
+                path = tf1_checkpoint.link(path, folder)
+            tracked(models).read(path).assert_consumed()
     except _RESTORE_ERRORS as error:
         line = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(
