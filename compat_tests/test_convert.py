@@ -604,6 +604,27 @@ def test_the_networks_go_back_to_tf1_verified_on_the_old_graph(
     assert "no graph" in capfd.readouterr().err
 
 
+def test_folders_whose_names_are_patterns_are_taken_literally(tmp_path, capfd):
+    def converted(*flags):
+        keras.utils.clear_session()  # as in a process of its own
+        return convert(*flags, "--verify")
+
+    old, two, one = (
+        str(tmp_path / "a[1]*" / name) for name in ("old", "two", "one")
+    )
+    shutil.copytree(helpers.ROOT / "compat_tests/foreign/raw_scoped", old)
+    models = f"--keras_model={foreign_models.__file__}:raw_scoped"
+    there = (f"--checkpoint={old}", models, f"--output_dir={two}")
+    assert converted(*there) == 0
+    back = ("--to=tf1", models, f"--map={two}/map.json", f"--checkpoint={two}")
+    assert converted(*back, f"--base={old}", f"--output_dir={one}") == 0
+    assert capfd.readouterr().err == ""
+    before, after = (
+        tf1_checkpoint.Tf1Checkpoint(path).read_all() for path in (old, one)
+    )
+    assert_same_bits(before, after)
+
+
 OF_A_RUN = "--checkpoint=run"
 OF_ANYBODY = (
     f"--checkpoint={helpers.ROOT / 'compat_tests/foreign/raw_scoped'} "

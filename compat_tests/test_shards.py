@@ -1,9 +1,11 @@
-"""Checkpoints of format V1, of one file or several, are read, wherever they are."""
+"""Checkpoints of several files, or in folders of any name, are read."""
 
+import gc
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import helpers
@@ -12,7 +14,7 @@ import pytest
 import tensorflow as tf
 
 from tf2gan.common.errors import UserError
-from tf2gan.migration.tf1_checkpoint import Tf1Checkpoint
+from tf2gan.migration.tf1_checkpoint import Tf1Checkpoint, write
 
 # Runs on both TensorFlows: a variable on each of two devices, one in two slices.
 WRITE = """
@@ -160,6 +162,34 @@ def test_a_single_file_is_found_in_a_folder_whose_name_is_a_pattern(
     assert set(found) == set(expected)
     for variable, value in expected.items():
         np.testing.assert_array_equal(found[variable], value)
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+@pytest.mark.parametrize("part", ["", "model[7]*.ckpt"])
+def test_format_v2_is_found_in_a_folder_whose_name_is_a_pattern(
+    part, name, tmp_path
+):
+    path = tmp_path / name / "model[7]*.ckpt"
+    values = {"w": np.arange(3), "b": np.ones([2, 1])}
+    write(str(path), values)
+    found = Tf1Checkpoint(str(tmp_path / name / part)).read_all()
+    assert set(found) == set(values)
+    for variable, value in values.items():
+        np.testing.assert_array_equal(found[variable], value)
+
+
+def test_the_links_to_such_files_are_gone_with_the_checkpoint(
+    tmp_path, monkeypatch
+):
+    links = tmp_path / "links"
+    links.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(links))
+    shutil.copytree(SINGLE, tmp_path / "a[1]")
+    checkpoint = Tf1Checkpoint(str(tmp_path / "a[1]"))
+    assert len(os.listdir(links)) == 1
+    del checkpoint
+    gc.collect()
+    assert os.listdir(links) == []
 
 
 def test_tensorflow_itself_takes_such_a_path_for_a_pattern(tmp_path):

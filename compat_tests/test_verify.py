@@ -4,6 +4,7 @@ Each graph here is y = z w, and most do something else too.
 """
 
 import os
+import re
 import time
 
 import keras
@@ -174,6 +175,31 @@ def test_a_process_that_crashes_is_one_line(
     with pytest.raises(UserError, match=message) as error:
         graph_process.ask({"meta": "model.meta"}, {}, Limits())
     assert "'model.meta'" in str(error.value)
+
+
+def test_the_process_takes_nothing_but_this_package_from_beside_it(
+    tmp_path, monkeypatch
+):
+    """As from site-packages, which then come before Python's modules and a user's."""
+    beside, own = tmp_path / "site-packages", tmp_path / "own"
+    for folder in (beside, own):
+        folder.mkdir()
+    (beside / "tf2gan").symlink_to(os.path.join(graph_process._ROOT, "tf2gan"))
+    for name in ("utils", "json"):
+        (beside / (name + ".py")).write_text("raise SystemExit('shadowed')")
+    (own / "utils.py").write_text("")
+    (own / "tf2gan.py").write_text("raise SystemExit('not this package')")
+    (own / "worker.py").write_text(
+        "import json, utils\n"
+        "import tf2gan.common.errors\n"
+        "raise SystemExit(utils.__file__ + ' ' + tf2gan.__file__)"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(own))
+    monkeypatch.setattr(graph_process, "_WORKER", "worker")
+    monkeypatch.setattr(graph_process, "_ROOT", str(beside))
+    expected = f"{own / 'utils.py'} {beside / 'tf2gan' / '__init__.py'}"
+    with pytest.raises(UserError, match=re.escape(expected)):
+        graph_process.ask({"meta": "model.meta"}, {}, Limits())
 
 
 def test_a_temporary_folder_without_room_is_one_line(monkeypatch):

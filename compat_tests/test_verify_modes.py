@@ -1,6 +1,7 @@
 """Batch norm that a graph has in training mode for good is verified in that mode."""
 
 import contextlib
+import shutil
 import subprocess
 
 import fixed_modes
@@ -12,7 +13,7 @@ import tensorflow as tf
 
 from tf2gan.migration import batch_statistics, convert, verify
 from tf2gan.migration.meta_graph import MetaGraph
-from tf2gan.migration.tf1_checkpoint import Tf1Checkpoint
+from tf2gan.migration.tf1_checkpoint import Tf1Checkpoint, write
 
 # Float32: a batch of four is divided by its deviation twice.
 TOLERANCE = 1e-5
@@ -58,12 +59,13 @@ def network(**norm):
     return keras.Model(images, x, name="discriminator")
 
 
-def verified(folder, name, model=None, change=None):
+def verified(folder, name, model=None, change=None, **options):
     """Verifies a checkpoint's graph and a model, after a change to the model."""
     model = model or network()
     models = {"discriminator": model}
     checkpoint = Tf1Checkpoint(str(folder / name))
-    converted = convert.Conversion(checkpoint, models, convert.Options())
+    options = convert.Options(**options)
+    converted = convert.Conversion(checkpoint, models, options)
     converted.load()
     if change:
         change(model)
@@ -90,6 +92,17 @@ def test_each_layer_has_the_mode_that_it_has_in_the_graph(folder):
     row = verified(folder, "first")
     assert row.difference < TOLERANCE
     assert "norm_1" in row.note and "norm_2" not in row.note
+
+
+def test_averages_that_were_never_saved_are_not_missed(folder, tmp_path):
+    """As by a Saver of the trainable variables: the graph does not need them."""
+    checkpoint = Tf1Checkpoint(str(folder / "both"))
+    saved = checkpoint.read_all()
+    saved = {n: value for n, value in saved.items() if "moving_" not in n}
+    write(str(tmp_path / "weights" / "model.ckpt"), saved)
+    shutil.copy(checkpoint.meta_path, str(tmp_path / "weights"))
+    row = verified(tmp_path, "weights", assume_moving=True)
+    assert row.difference < TOLERANCE and "for good" in row.note
 
 
 @pytest.mark.parametrize("name", ["neither", "fed"])

@@ -28,7 +28,7 @@ def unread(
     Args:
       models: by name.
       mapping: of their variables.
-      read: by model, names in TF1 of the averages that its output depends on.
+      read: by model, names in TF1 of the variables that its output depends on.
     """
     tf1 = {pair.keras: pair.tf1 for pair in mapping.pairs}
     averages = [v for v in variables(models) if v.is_moving]
@@ -38,19 +38,17 @@ def unread(
 
 
 def _layer(variable):
-    return variable.key.rpartition("/")[0]
+    return variable.model, variable.layer
 
 
 def note(name: str, model: keras.Model, averages: List[KerasVariable]) -> str:
     """Returns what is to be said of a model with such averages; "" without any."""
     if not averages:
         return ""
-    layers = list(dict.fromkeys(map(_layer, averages)))
-    names = ", ".join(layers[:_MOST_NAMES])
-    more = len(layers) - _MOST_NAMES
+    names = _names({_layer(v): v.key.rpartition("/")[0] for v in averages})
     start = (
         f"the graph has batch norm of '{name}' in training mode for good, as by "
-        f"is_training=True ({names}{f' and {more} more' if more > 0 else ''})"
+        f"is_training=True ({names})"
     )
     if _have_training_mode(_layers_of(model, averages)):
         return (
@@ -62,6 +60,12 @@ def note(name: str, model: keras.Model, averages: List[KerasVariable]) -> str:
         "their call takes no 'training': compared is Keras's inference, which takes "
         "the moving averages, so the outputs differ"
     )
+
+
+def _names(layers):
+    more = len(layers) - _MOST_NAMES
+    first = ", ".join(list(layers.values())[:_MOST_NAMES])
+    return f"{first} and {more} more" if more > 0 else first
 
 
 @contextlib.contextmanager

@@ -23,7 +23,23 @@ BOUNDS_MEMORY = sys.platform == "linux"
 QUESTION, ANSWER, ERRORS = "question", "answer", "errors.txt"
 
 _ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
-_WORKER = "tf2gan.migration.graph_worker"
+_PACKAGE = "tf2gan"
+_WORKER = _PACKAGE + ".migration.graph_worker"
+# Takes this package from where it is, and nothing else from there: what lies beside
+# it, as in site-packages, must not come before the modules of Python or of a user.
+_START = """
+import importlib.util, os, runpy, sys
+folder, worker, package, root = sys.argv[1:]
+spec = importlib.util.spec_from_file_location(
+    package,
+    os.path.join(root, package, "__init__.py"),
+    submodule_search_locations=[os.path.join(root, package)],
+)
+sys.modules[package] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(sys.modules[package])
+sys.argv = [worker, folder]
+runpy.run_module(worker, run_name="__main__")
+"""
 # What TensorFlow says as it starts, whatever its level of logging.
 _LOGGED = re.compile(r"[IWE]\d{4} |WARNING: |To enable the following")
 
@@ -97,8 +113,16 @@ def _run(folder, meta, limits):
     try:
         with open(os.path.join(folder, ERRORS), "wb") as errors:
             return subprocess.run(
-                [sys.executable, "-m", _WORKER, folder],
-                cwd=folder,  # -m imports from there first: it holds no code
+                [
+                    sys.executable,
+                    "-c",
+                    _START,
+                    folder,
+                    _WORKER,
+                    _PACKAGE,
+                    _ROOT,
+                ],
+                cwd=folder,  # -c imports from there first: it holds no code
                 env=_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=errors,
@@ -116,7 +140,7 @@ def _run(folder, meta, limits):
 def _environment():
     """Returns that of this process, without its GPUs, whose memory has no bound."""
     inherited = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    paths = [_ROOT, *(os.path.abspath(path) for path in inherited if path)]
+    paths = [os.path.abspath(path) for path in inherited if path]
     return dict(
         os.environ,
         PYTHONPATH=os.pathsep.join(paths),

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import sys
+import tempfile
 from typing import Any, Dict, Mapping, Tuple
 
 import numpy as np
@@ -25,6 +26,7 @@ _GRACE = 10  # seconds in which the process that started it should have ended it
 
 def main(folder: str) -> None:
     """Answers the question in a folder, and ends the process."""
+    tempfile.tempdir = folder  # it is removed, however this process ends
     question, arrays = graph_process.load(folder, graph_process.QUESTION)
     _bound(question["memory_gib"], question["seconds"])
     results: Dict[str, np.ndarray] = {}

@@ -1,6 +1,7 @@
 """Writes and reads Keras models, with their optimizers, as files."""
 
 import os
+import tempfile
 from typing import Dict, Sequence
 
 import keras
@@ -82,7 +83,10 @@ def restore(models: Dict[str, keras.Model], path: str) -> None:
     path = tf1_checkpoint.find(path)
     table_file.read_bundle_index(path)
     try:
-        tracked(models).read(path).assert_consumed()
+        with tempfile.TemporaryDirectory(prefix="checkpoint-") as folder:
+            if tf1_checkpoint.is_pattern(path):
+                path = tf1_checkpoint.link(path, folder)
+            tracked(models).read(path).assert_consumed()
     except _RESTORE_ERRORS as error:
         line = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(

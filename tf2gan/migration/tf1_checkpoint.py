@@ -9,6 +9,9 @@ import dataclasses
 import errno
 import os
 import re
+import shutil
+import tempfile
+import weakref
 from typing import Dict, List, Tuple
 
 import numpy as np
@@ -24,12 +27,13 @@ _READER_ERRORS = (
     RuntimeError,
     TypeError,
 )
+_LINKED = "model"
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _ENDING = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
 # A shard of format V1, or TensorFlow's pattern of all of them.
 _SHARD = re.compile(r"-(\d{5}|\?{5})-of-(?P<count>\d{5})$")
-# What stands for other characters in a pattern, and a folder may have in its name.
-_MEANT_BY_PATTERNS = re.compile(r"[*?\[\\]")
+# What a name may have that TensorFlow's readers take for a pattern.
+_OF_PATTERNS = re.compile(r"[*?\[\\]" if os.sep == "/" else r"[*?\[]")
 # A Snappy block, of which V1 files consist, grows less than this when it is
 # decompressed, and a number in it takes at least a byte.
 _LARGEST_GROWTH = 64
@@ -79,7 +83,12 @@ class Tf1Checkpoint:
         from tf2gan.migration.names import natural_key
 
         check_files(self.path)
-        self._reader = tf.train.load_checkpoint(_as_tensorflow(self.path))
+        self._readable = self.path
+        if is_pattern(self.path):
+            folder = tempfile.mkdtemp(prefix="checkpoint-")
+            weakref.finalize(self, shutil.rmtree, folder, True)
+            self._readable = link(self.path, folder)
+        self._reader = tf.train.load_checkpoint(self._readable)
         shapes = self._reader.get_variable_to_shape_map()
         dtypes = self._reader.get_variable_to_dtype_map()
         self.unread = [name for name in shapes if not _is_number(dtypes[name])]
@@ -120,7 +129,7 @@ class Tf1Checkpoint:
             return self._reader.get_tensor(name)
         except tf.errors.UnimplementedError:  # slices in format V1
             return tf.raw_ops.Restore(
-                file_pattern=_as_tensorflow(self.path),
+                file_pattern=self._readable,
                 tensor_name=name,
                 dt=self.variables[name].dtype,
             )
@@ -209,15 +218,6 @@ def _of_one_name(path):
     return [other for other in beside if _SHARD.sub("", other) == path]
 
 
-def _as_tensorflow(path):
-    """Returns a path as TensorFlow's reader takes it: in format V1 as a pattern."""
-    if os.path.isfile(path + ".index"):
-        return path
-    match = _SHARD.search(path)
-    end = match.start() if match else len(path)
-    return _MEANT_BY_PATTERNS.sub(r"\\\g<0>", path[:end]) + path[end:]
-
-
 def _files_v1(path) -> List[str]:
     """Returns the paths of a checkpoint's files in format V1."""
     match = _SHARD.search(path)
@@ -236,6 +236,36 @@ def _files_v1(path) -> List[str]:
     if not paths:
         raise UserError(f"the checkpoint '{path}' is of no file")
     return paths
+
+
+def is_pattern(path: str) -> bool:
+    """Tells whether TensorFlow's readers would look for other files than are meant."""
+    return bool(_OF_PATTERNS.search(_prefix(path)))
+
+
+def link(path: str, folder: str) -> str:
+    """Links the files of a checkpoint into a folder; returns its path there."""
+    prefix = _prefix(path)
+    for file in _files(path):
+        goal = os.path.join(folder, _LINKED + file[len(prefix) :])
+        os.symlink(os.path.abspath(file), goal)
+    return os.path.join(folder, _LINKED + path[len(prefix) :])
+
+
+def _prefix(path):
+    """Returns what the paths of all files of a checkpoint start with."""
+    if os.path.isfile(path + ".index"):
+        return path
+    return _SHARD.sub("", path)
+
+
+def _files(path) -> List[str]:
+    if not os.path.isfile(path + ".index"):
+        return _files_v1(path)
+    folder, name = os.path.split(path)
+    names = os.listdir(folder or ".")
+    data = [n for n in names if n.startswith(name + ".data-")]
+    return [os.path.join(folder, n) for n in (name + ".index", *data)]
 
 
 def check_files(path: str) -> None:

@@ -55,13 +55,20 @@ def updates_in_place(subject: Subject) -> Iterator[Finding]:
 def races(subject: Subject) -> Iterator[Finding]:
     """Finds averages with two updates in one run that nothing orders."""
     for train_op in subject.train_ops:
+        updates = [
+            (average, _of(subject, train_op, average))
+            for average in subject.averages.all.values()
+        ]
         found = [
             (average, update)
-            for average in subject.averages.all.values()
-            for update in _racing(subject, _of(subject, train_op, average))
+            for average, of_average in updates
+            for update in _racing(subject, of_average)
         ]
         if found:
             yield Finding("race", *named(found), train_op.name)
+        left = [a.name for a, every in updates if len(every) > _MOST_COMPARED]
+        if left:
+            yield Finding("not-compared", (), tuple(left), train_op.name)
 
 
 def foreign_updates(subject: Subject) -> Iterator[Finding]:

@@ -15,15 +15,16 @@ MOST_COMPARED = 1000
 
 def weights_changed_twice(subject: Subject) -> Iterator[Finding]:
     """Finds weights with two changes in one run, as a step and a clip, unordered."""
-    left = MOST_COMPARED
+    bounded = _Bounded()
     for train_op in subject.train_ops:
         found: List[Write] = []
-        for writes in _writes(subject, train_op.operations).values():
+        left: List[str] = []
+        for variable, writes in _writes(subject, train_op.operations).items():
             pairs = itertools.combinations(writes, 2)
-            for pair in itertools.islice(pairs, left):
-                left -= 1
+            for pair in bounded.take(pairs):
                 if _collide(subject.model.flow, *pair):
                     found += pair
+            left += [variable for _ in itertools.islice(pairs, 1)]
         if found:
             yield Finding(
                 "weights-race",
@@ -31,11 +32,13 @@ def weights_changed_twice(subject: Subject) -> Iterator[Finding]:
                 tuple(dict.fromkeys(w.variable for w in found)),
                 train_op.name,
             )
+        if left:
+            yield Finding("not-compared", (), tuple(left), train_op.name)
 
 
 def steps_unordered(subject: Subject) -> Iterator[Finding]:
     """Finds train ops in one run of which one reads what the other changes."""
-    flow, left = subject.model.flow, MOST_COMPARED
+    flow, bounded = subject.model.flow, _Bounded()
     grouped = [t for t in subject.train_ops if len(t.runs) > 1]
     readers = _readers(subject.model) if grouped else {}
     for train_op in grouped:
@@ -46,21 +49,37 @@ def steps_unordered(subject: Subject) -> Iterator[Finding]:
             if not any(name in run[other] for other in run if other != name)
         ]
         weights: Dict[str, None] = {}
+        left: Dict[str, None] = {}
         for one, other in itertools.permutations(steps, 2):
             meetings = _meetings(
                 _writes(subject, run[one] - run[other]),
                 run[other] - run[one],
                 readers,
             )
-            for write, reading in itertools.islice(meetings, left):
-                left -= 1
+            for write, reading in bounded.take(meetings):
                 name = write.node.name
                 if reading - flow.ancestors(name) - flow.descendants(name):
                     weights[write.variable] = None
+            left.update((write.variable, None) for write, _ in meetings)
         if weights:
             yield Finding(
                 "unordered-steps", tuple(steps), tuple(weights), train_op.name
             )
+        if left:
+            yield Finding("not-compared", (), tuple(left), train_op.name)
+
+
+class _Bounded:
+    """Hands out what is to be compared, as much as a check may compare."""
+
+    def __init__(self):
+        self._left = MOST_COMPARED
+
+    def take(self, pairs: Iterator) -> Iterator:
+        """Yields pairs; those that are too many stay in the iterator."""
+        for pair in itertools.islice(pairs, self._left):
+            self._left -= 1
+            yield pair
 
 
 def _meetings(writes, operations, readers) -> Iterator[Tuple[Write, Set[str]]]:

@@ -59,6 +59,13 @@ KINDS: Dict[str, Kind] = {
         "Run one after the other, or make the second one, its gradients included, "
         "under `tf.control_dependencies([first])`.",
     ),
+    "not-compared": Kind(
+        WARNING,
+        "One run changes these variables, or computes with them, in so many places "
+        "that the order of some was not looked at: those may race, or may not.",
+        "Audit one train op at a time by `--train_op=NAME`, and look at what is left "
+        "by hand.",
+    ),
     "foreign-update": Kind(
         WARNING,
         "The train op moves averages of layers of which it trains nothing; if their "
