@@ -24,6 +24,7 @@ import numpy as np
 
 from tf2gan.common.errors import UserError
 from tf2gan.migration import (
+    average_names,
     averages,
     implementations,
     lockstep,
@@ -140,6 +141,20 @@ class _Implementation:
         self._steps = _methods(trace, implementation, steps or {})
         self._arguments = {}
         self._shown = set()
+        self._trained = {v.name for v in trace.variables if v.trainable}
+        self._trained.update(n for phase in trace.phases for n in phase.trains)
+
+    def kind(self, recorded, own):
+        """Returns the kind of a variable.
+
+        Where the trace's name does not say that it is a moving average, the
+        implementation's may, or that nothing trains it.
+        """
+        kind = lockstep.kind_of(recorded)
+        if kind != "weight" or recorded in self._trained:
+            return kind
+        is_average = average_names.is_average(recorded)
+        return "moving average" if is_average else lockstep.kind_of(own)
 
     def own(self, recorded):
         """Returns recorded arrays by the implementation's names."""
@@ -338,7 +353,7 @@ class _Comparison:
         """Returns kind, name and both values of the variables, in order of kinds."""
         names = self._side.recorded_names
         found = [
-            (lockstep.kind_of(names[name]), name, (value, state.get(name)))
+            (self._side.kind(names[name], name), name, (value, state.get(name)))
             for name, value in recorded.items()
         ]
         return sorted(found, key=lambda item: lockstep.KINDS.index(item[0]))
