@@ -17,7 +17,7 @@ SPEC = specs.get_spec("dcgan28")
 BATCH = 8
 ITERATIONS = 2
 SEED = 3
-FEWEST = 40
+FEWEST = 41
 # No fault of a port: `test_unordered` puts it into recordings.
 OF_RECORDINGS = ["recording-raced"]
 found = {}
@@ -93,6 +93,14 @@ def test_a_fault_is_found_where_it_is_and_by_its_cause_alone(
     expected = [] if entry.finding is None else [entry.key]
     assert [cause.hazard for cause in report.causes] == expected
     assert all(entry.finding in cause.finding for cause in report.causes)
+
+
+def test_moments_by_the_number_as_written_are_found_in_float32_too(monkeypatch):
+    [entry] = [e for e in mutations.MUTATIONS if e.key == "moment-rate-exact"]
+    candidate = entry.apply(monkeypatch, SPEC, "source", "float32")
+    report = _compare(candidate, "source", "float32")
+    assert report.first.kind == "slot"
+    assert [cause.hazard for cause in report.causes] == [entry.key]
 
 
 @pytest.mark.slow

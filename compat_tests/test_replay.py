@@ -611,6 +611,38 @@ def test_the_layers_of_keras_models_show_a_call_for_inference(a_trace):
     assert cause.finding.startswith("generator/batch_normalization normalizes")
 
 
+def _with_keras_adam(epsilon):
+    """Returns the port with Keras's own Adam."""
+    models = legacy_port._models(
+        legacy_port.TF1BatchNormalization,
+        lambda rate: keras.optimizers.Adam(rate, epsilon=epsilon),
+    )
+    models = {model.name: model for model in models}
+    return models, legacy_port.steps(models)
+
+
+@pytest.mark.parametrize(
+    "epsilon, others", [(1e-8, []), (1e-7, ["adam-epsilon"])]
+)
+def test_kerass_own_adam_is_recognised(epsilon, others, a_trace):
+    report = _replayed(a_trace, *_with_keras_adam(epsilon))
+    assert report.first.kind == "slot"
+    found = [cause.hazard for cause in report.causes]
+    assert found == [*others, "moment-rate-exact"]
+
+
+def test_kerass_own_leaky_relu_is_recognised(a_trace, monkeypatch):
+    """It rounds its slope to float32, and has another gradient at 0."""
+    monkeypatch.setattr(
+        legacy_port,
+        "_leaky_relu",
+        lambda x: keras.layers.LeakyReLU(0.2, dtype="float64")(x),
+    )
+    [cause] = _replayed(a_trace, *_legacy()).causes
+    assert cause.hazard == "leaky-relu-at-zero"
+    assert cause.finding.endswith("behind discriminator/conv2d")
+
+
 def twofold_steps(models):
     """Both losses are of another kind than any sigmoid cross entropy."""
     steps = legacy_port.steps(models)

@@ -39,6 +39,7 @@ FINGERPRINTS: List[Callable[[Evidence], Found]] = [
     steps.adam_epsilon,
     steps.learning_rate,
     steps.powers_exact,
+    steps.moment_rate,
     steps.gradient_factor,
     steps.gradient_sign,
     steps.discriminator_twice,
