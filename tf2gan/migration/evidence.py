@@ -5,7 +5,7 @@ from typing import Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 
-from tf2gan.migration.report import NETWORKS, Difference
+from tf2gan.migration.report import NETWORKS, Difference, Trial
 
 Arrays = Dict[str, np.ndarray]
 
@@ -83,6 +83,7 @@ class Evidence:
       differences: the comparisons that were made of it.
       previous: the phase before this one.
       recorded: whether the reference is a recording, which nobody can run again.
+      trial: what was tried to find the layers behind a recorded loss, if anything.
     """
 
     iteration: int
@@ -92,6 +93,7 @@ class Evidence:
     differences: List[Difference] = dataclasses.field(default_factory=list)
     previous: Optional["Evidence"] = None
     recorded: bool = False
+    trial: Optional[Trial] = None
 
     def __post_init__(self) -> None:
         """Lets the candidate's activations stand in for those not recorded.

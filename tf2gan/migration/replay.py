@@ -125,6 +125,8 @@ def _take_into(report, call, evidence, resync, side):
     is_first = not report.first
     labels = _Labels(side, call.phase)
     lockstep.take_into(report, evidence, resync, labels.on, is_known)
+    if evidence.trial:
+        report.trials.append(labels.on(evidence.trial))
     differs = not all(d.allowed for d in evidence.differences)
     if differs and not is_known and (resync or is_first):
         report.without_causes.append(step)
@@ -371,7 +373,7 @@ class _Comparison:
         if wanted and evidence.differs("loss") and evidence.reference.before:
             variants = self._side.variants(evidence.candidate)
             bound = max(self._tolerance.relative, _LEAST_BOUND)
-            trials.settle(evidence, variants, bound)
+            evidence.trial = trials.settle(evidence, variants, bound)
 
     def _take_averages(self, recorded):
         averages_ = {

@@ -22,6 +22,7 @@ def to_json(report: Report) -> str:
     differs, so that the two are not `alike` and there is no `first`;
     `averages_aside`, whether moving averages were not compared at all; `first`, the
     first difference or null; `causes`, each with the texts of the catalogue;
+    `trials`, which kinds of loss were tried to explain one that differs;
     `averages`, the verdicts on moving averages;
     `dataflow`, the tree of the step that differed first; `tensors`, each with its
     largest differences, the tolerance it would need and its history as rows of
@@ -57,6 +58,7 @@ def as_dictionary(report: Report) -> Dict[str, Any]:
         "averages_aside": report.averages_aside,
         "unordered": [_difference(d) for d in report.unordered()],
         "causes": [_cause(cause) for cause in report.causes],
+        "trials": [dataclasses.asdict(trial) for trial in report.trials],
         "averages": [dataclasses.asdict(row) for row in report.averages],
         "dataflow": _dataflow(report),
         "tensors": [_tensor(tensor) for tensor in report.tensors()],

@@ -11,6 +11,7 @@ from tf2gan.migration.report import (
     Report,
     Step,
     Tensor,
+    Trial,
 )
 
 WIDTH = 100
@@ -130,6 +131,36 @@ def without_causes(report: Report) -> str:
     )
 
 
+def trials(report: Report) -> List[str]:
+    """Returns what was tried to explain losses that differ, a sentence each."""
+    said: Dict[str, List[Step]] = {}
+    for trial in report.trials:
+        steps = said.setdefault(_tried(trial), [])
+        steps.append((trial.iteration, trial.phase))
+    return [
+        f"tried for the loss of {_steps(steps)}: {sentence}"
+        for sentence, steps in said.items()
+    ]
+
+
+def _tried(trial: Trial) -> str:
+    if not trial.own:
+        return (
+            f"{', '.join(trial.kinds)}. The port's own loss is none of these, so "
+            "causes in its layers and labels cannot be told by it"
+        )
+    if not trial.changes:
+        return (
+            f"{trial.own}, which the port's is; it has no constants to change"
+        )
+    changes = _count(trial.changes, "change")
+    found = "one gives" if trial.has_recorded else "none gives"
+    return (
+        f"{trial.own}, which the port's is; of {changes} of epsilon, slope and mode "
+        f"in its layers {found} the recorded loss"
+    )
+
+
 def _steps(steps: Sequence[Step]) -> str:
     """Returns as "iterations 1, 3 of d; iteration 2 of g"."""
     phases: Dict[str, List[int]] = {}
@@ -215,6 +246,8 @@ def _causes(report) -> Iterator[str]:
     else:
         yield from _indented(f"likely causes: {none_recognised(report)}", 0)
     yield from _indented(without_causes(report), 2, 0)
+    for sentence in trials(report):
+        yield from _indented(sentence, 2)
     for number_, cause in enumerate(report.causes, 1):
         hazard = HAZARDS[cause.hazard]
         yield from _indented(f"{number_}. {cause.finding}", 2)
