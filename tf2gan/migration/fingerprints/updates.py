@@ -110,7 +110,7 @@ def updates_unscoped(evidence: Evidence) -> Found:
 
 def updates_in_another_order(evidence: Evidence) -> Found:
     """Compares order and number of the updates of one average."""
-    raced, _ = _raced(evidence)
+    raced = _raced(evidence)
     for name, (one, other) in _explained(evidence):
         if one.updates == other.updates or not (one.updates and other.updates):
             continue
@@ -128,45 +128,45 @@ def updates_in_another_order(evidence: Evidence) -> Found:
 
 def recording_raced(evidence: Evidence) -> Found:
     """Looks for recorded averages that only another order of two updates explains."""
-    raced, is_chance = _raced(evidence)
+    raced = _raced(evidence)
     if not raced:
         return
-    texts = sorted(outcome.text for outcome in raced.values())
+    found = averages.outcomes(evidence)
     finding = (
-        f"the recording updated {texts[0]}: if the script orders its updates, the "
-        "port must, too; if not, they raced"
+        f"the recording updated {min(o.text for o in raced.values())}: if the script "
+        "orders its updates, the port must, too; if not, they raced"
     )
-    if is_chance:
+    if averages.shows_chance(found):
         finding = (
             "the recorded script's own updates of moving averages raced: its "
             "port need not follow"
         )
-    counts = [f"{texts.count(t)} times {t}" for t in dict.fromkeys(texts)]
+    texts = sorted(outcome.text for outcome in found.values())
+    counts = [f"{texts.count(t)} {t}" for t in dict.fromkeys(texts)]
     yield (
         "recording-raced",
         finding,
-        f"{', '.join(counts)}; from the values before and the batches' "
-        "statistics this gives what was recorded",
+        f"of {len(texts)} averages that two calls update: {', '.join(counts)}; from "
+        "the values before and the batches' statistics this gives what was recorded",
     )
 
 
 def _raced(evidence):
-    """Returns what a recording has in another order, and if chance is sure.
+    """Returns what a recording has in another order than its calls, by name.
 
     Of the candidate's two updates it must have both, or the phase must show chance: a
     single one may be all that the script makes.
     """
     if not evidence.recorded:
-        return {}, False
+        return {}
     found = averages.outcomes(evidence)
     is_chance = averages.shows_chance(found)
-    raced = {
+    return {
         name: outcome
         for name, outcome in found.items()
         if not outcome.in_order and not outcome.alike
         if is_chance or not outcome.lost
     }
-    return raced, is_chance
 
 
 def _order_hazard(one, other):
