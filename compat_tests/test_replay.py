@@ -621,6 +621,28 @@ def _with_keras_adam(epsilon):
     return models, legacy_port.steps(models)
 
 
+def steps_with_gradients(models):
+    """The discriminator's loss is shown with its gradients, the averages unmoved."""
+    steps = legacy_port.steps(models)
+    model = models["discriminator"]
+
+    def gradients(images, latent):
+        kept = [(v, v.numpy()) for m in models.values() for v in m.variables]
+        with tf.GradientTape() as tape:
+            made = models["generator"](latent, training=True)
+            real = model(images, training=True)
+            fake = model(made, training=True)
+            loss = legacy_port._cross_entropy(real, 1.0)
+            loss += legacy_port._cross_entropy(fake, 0.0)
+        slopes = tape.gradient(loss, model.trainable_variables)
+        for variable, value in kept:
+            variable.assign(value)
+        paths = [f"discriminator/{v.path}" for v in model.trainable_variables]
+        return dict(zip(paths, slopes))
+
+    return {**steps, "gradients": gradients}
+
+
 @pytest.mark.parametrize(
     "epsilon, others", [(1e-8, []), (1e-7, ["adam-epsilon"])]
 )
@@ -638,9 +660,13 @@ def test_kerass_own_leaky_relu_is_recognised(a_trace, monkeypatch):
         "_leaky_relu",
         lambda x: keras.layers.LeakyReLU(0.2, dtype="float64")(x),
     )
-    [cause] = _replayed(a_trace, *_legacy()).causes
-    assert cause.hazard == "leaky-relu-at-zero"
-    assert cause.finding.endswith("behind discriminator/conv2d")
+    for steps in (legacy_port.steps, steps_with_gradients):
+        report = _replayed(a_trace, *_legacy(steps))
+        shown = "gradients" not in report.not_shown
+        assert shown == (steps is steps_with_gradients)
+        [cause] = report.causes
+        assert cause.hazard == "leaky-relu-at-zero"
+        assert cause.finding.endswith("behind discriminator/conv2d")
 
 
 def twofold_steps(models):

@@ -9,7 +9,7 @@ import numpy_trace
 import pytest
 from numpy_gan import NumpyGan
 
-from tf2gan.migration import report_html, report_json, report_text
+from tf2gan.migration import averages, report_html, report_json, report_text
 from tf2gan.migration.replay import replay
 
 RACE = ("race", "real", "generated")
@@ -17,6 +17,9 @@ REVERSED = ("generated", "real")
 STEM = "discriminator/batch_normalization/moving_"
 ITERATIONS = 3
 D_STEP = "discriminator_step"
+REAL_FIRST, FAKE_FIRST = "real before generated", "generated before real"
+LOST = "the update on generated images was lost"
+OTHER_LOST = "the update on real images was lost"
 
 
 class Mixed(NumpyGan):
@@ -123,6 +126,28 @@ def test_an_unordered_update_is_told_from_a_fault_and_not_called_alike(
         "matches TF1's unordered update: " + order for order in orders
     }
     assert {r.candidate for r in verdicts} == {"real before generated"}
+
+
+def _outcome(text, lost=False):
+    return averages.Outcome(text, False, lost, text.startswith("real"), False)
+
+
+@pytest.mark.parametrize(
+    "is_chance, outcomes",
+    [
+        (False, {"a/mean": REAL_FIRST, "b/mean": REAL_FIRST}),
+        (True, {"a/mean": REAL_FIRST, "b/mean": FAKE_FIRST}),
+        (False, {"a/mean": FAKE_FIRST, "b/mean": FAKE_FIRST}),
+        (False, {"a/mean": LOST, "a/var": LOST, "b/mean": REAL_FIRST}),
+        (True, {"a/mean": LOST, "a/var": REAL_FIRST}),
+        (True, {"a/mean": LOST, "b/mean": OTHER_LOST}),
+    ],
+)
+def test_a_layer_that_is_updated_once_shows_no_chance(is_chance, outcomes):
+    made = {
+        n: _outcome(t, t in (LOST, OTHER_LOST)) for n, t in outcomes.items()
+    }
+    assert averages.shows_chance(made) == is_chance
 
 
 def test_every_report_says_that_the_order_was_left_to_chance(replayed):

@@ -147,9 +147,22 @@ def outcomes(evidence: Evidence) -> Dict[str, Outcome]:
 
 
 def shows_chance(found: Dict[str, Outcome]) -> bool:
-    """Whether the outcomes of a phase can be those of no script that orders updates."""
-    texts = {outcome.text for outcome in found.values()}
-    return len(texts) > 1 or any(outcome.raced for outcome in found.values())
+    """Whether the outcomes of a phase can be those of no script that orders updates.
+
+    A single update in all averages of a layer may be all that the script makes of it.
+    """
+    every = list(found.values())
+    whole = {outcome.text for outcome in every if not outcome.lost}
+    lost = {outcome.text for outcome in every if outcome.lost}
+    if (
+        any(outcome.raced for outcome in every)
+        or max(len(whole), len(lost)) > 1
+    ):
+        return True
+    layers: Dict[str, set] = {}
+    for name, outcome in found.items():
+        layers.setdefault(name.rpartition("/")[0], set()).add(outcome.text)
+    return any(len(texts) > 1 for texts in layers.values())
 
 
 def unordered(

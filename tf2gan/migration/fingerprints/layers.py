@@ -70,8 +70,11 @@ def leaky_relu_slope(evidence: Evidence) -> Found:
 
 def leaky_relu_at_zero(evidence: Evidence) -> Found:
     """Looks for gradients that differ in front of zeros alone."""
-    if not _gradients_compared(evidence):
-        yield from _leaky_relu_at_zero_by_slots(evidence)
+    found = list(_at_zero_by_gradients(evidence))
+    yield from found or _at_zero_by_slots(evidence)
+
+
+def _at_zero_by_gradients(evidence):
     if evidence.differs("activation") or evidence.differs("loss"):
         return
     if not evidence.differs("gradient"):
@@ -88,11 +91,7 @@ def leaky_relu_at_zero(evidence: Evidence) -> Found:
         )
 
 
-def _gradients_compared(evidence):
-    return any(d.kind == "gradient" for d in evidence.differences)
-
-
-def _leaky_relu_at_zero_by_slots(evidence):
+def _at_zero_by_slots(evidence):
     """Looks for a bias alone, of zeros where nothing enters, that learns otherwise."""
     if any(
         d.kind in ("activation", "loss") and d.relative > CLOSE
