@@ -439,6 +439,34 @@ def _powers_in_full_precision(monkeypatch, *settings):
     return _trainer(*settings)
 
 
+@mutation(
+    "moment-rate-exact",
+    "slot",
+    "discriminator/",
+    D_STEP,
+    finding="by 0.001, TF1 by 0.000999987",
+)
+def _moments_by_the_number_as_written(monkeypatch, *settings):
+    update = optimizers.Adam.update_step
+
+    def exact(self, gradient, variable, learning_rate):
+        index = self._get_variable_index(variable)
+        m, v = self.m[index].value, self.v[index].value
+        kept, old = tf.identity(variable), tf.identity(v)
+        update(self, gradient, variable, learning_rate)
+        first, second = (
+            tf.cast(power.value, v.dtype)
+            for power in (self.beta1_power, self.beta2_power)
+        )
+        v.assign(old + (gradient**2 - old) * (1 - self.beta2))
+        rate = tf.cast(learning_rate, v.dtype) * tf.sqrt(1 - second)
+        step = rate / (1 - first) * m / (tf.sqrt(v) + self.epsilon)
+        variable.assign(kept - step)
+
+    monkeypatch.setattr(optimizers.Adam, "update_step", exact)
+    return _trainer(*settings)
+
+
 @mutation("label-flipped", "loss", G_STEP, G_STEP)
 def _flipped_label(monkeypatch, *settings):
     monkeypatch.setitem(

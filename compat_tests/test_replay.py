@@ -158,13 +158,17 @@ def test_a_recorded_script_replays_in_tf2(recorded, version):
 @pytest.mark.parametrize(
     "options, count", [([], None), (["--both_read_old"], 8 * STEPS)]
 )
-def test_a_script_whose_updates_race_replays_whatever_came_out(
+def test_a_script_whose_updates_race_differs_by_its_race_alone(
     options, count, resync, recorded, show
 ):
     folder, _ = recorded(TF115, *options)
     report = replay(folder, _trainer(), resync=resync)
     assert report.first is None, report
     found = report.unordered()
+    assert report.raced == bool(found) and report.alike != report.raced
+    assert {cause.hazard for cause in report.causes} == (
+        {"recording-raced"} if found else set()
+    )
     if count is None:
         show(f"{len(found)} of {8 * STEPS} updates raced and came out of order")
         return
@@ -605,6 +609,64 @@ def test_the_layers_of_keras_models_show_a_call_for_inference(a_trace):
     [cause] = _replayed(a_trace, *_legacy(inferring_steps)).causes
     assert cause.hazard == "frozen-inference"
     assert cause.finding.startswith("generator/batch_normalization normalizes")
+
+
+def _with_keras_adam(epsilon):
+    """Returns the port with Keras's own Adam."""
+    models = legacy_port._models(
+        legacy_port.TF1BatchNormalization,
+        lambda rate: keras.optimizers.Adam(rate, epsilon=epsilon),
+    )
+    models = {model.name: model for model in models}
+    return models, legacy_port.steps(models)
+
+
+def steps_with_gradients(models):
+    """The discriminator's loss is shown with its gradients, the averages unmoved."""
+    steps = legacy_port.steps(models)
+    model = models["discriminator"]
+
+    def gradients(images, latent):
+        kept = [(v, v.numpy()) for m in models.values() for v in m.variables]
+        with tf.GradientTape() as tape:
+            made = models["generator"](latent, training=True)
+            real = model(images, training=True)
+            fake = model(made, training=True)
+            loss = legacy_port._cross_entropy(real, 1.0)
+            loss += legacy_port._cross_entropy(fake, 0.0)
+        slopes = tape.gradient(loss, model.trainable_variables)
+        for variable, value in kept:
+            variable.assign(value)
+        paths = [f"discriminator/{v.path}" for v in model.trainable_variables]
+        return dict(zip(paths, slopes))
+
+    return {**steps, "gradients": gradients}
+
+
+@pytest.mark.parametrize(
+    "epsilon, others", [(1e-8, []), (1e-7, ["adam-epsilon"])]
+)
+def test_kerass_own_adam_is_recognised(epsilon, others, a_trace):
+    report = _replayed(a_trace, *_with_keras_adam(epsilon))
+    assert report.first.kind == "slot"
+    found = [cause.hazard for cause in report.causes]
+    assert found == [*others, "moment-rate-exact"]
+
+
+def test_kerass_own_leaky_relu_is_recognised(a_trace, monkeypatch):
+    """It rounds its slope to float32, and has another gradient at 0."""
+    monkeypatch.setattr(
+        legacy_port,
+        "_leaky_relu",
+        lambda x: keras.layers.LeakyReLU(0.2, dtype="float64")(x),
+    )
+    for steps in (legacy_port.steps, steps_with_gradients):
+        report = _replayed(a_trace, *_legacy(steps))
+        shown = "gradients" not in report.not_shown
+        assert shown == (steps is steps_with_gradients)
+        [cause] = report.causes
+        assert cause.hazard == "leaky-relu-at-zero"
+        assert cause.finding.endswith("behind discriminator/conv2d")
 
 
 def twofold_steps(models):

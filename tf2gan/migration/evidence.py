@@ -5,7 +5,7 @@ from typing import Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 
-from tf2gan.migration.report import NETWORKS, Difference
+from tf2gan.migration.report import NETWORKS, Difference, Trial
 
 Arrays = Dict[str, np.ndarray]
 
@@ -82,6 +82,8 @@ class Evidence:
       candidate: what the other side showed.
       differences: the comparisons that were made of it.
       previous: the phase before this one.
+      recorded: whether the reference is a recording, which nobody can run again.
+      trial: what was tried to find the layers behind a recorded loss, if anything.
     """
 
     iteration: int
@@ -90,6 +92,8 @@ class Evidence:
     candidate: Side
     differences: List[Difference] = dataclasses.field(default_factory=list)
     previous: Optional["Evidence"] = None
+    recorded: bool = False
+    trial: Optional[Trial] = None
 
     def __post_init__(self) -> None:
         """Lets the candidate's activations stand in for those not recorded.

@@ -119,6 +119,28 @@ class Cause:
 
 
 @dataclasses.dataclass(frozen=True)
+class Trial:
+    """What was tried to find the constants behind a recorded loss.
+
+    Attributes:
+      iteration: where, from 1.
+      phase: where.
+      kinds: of losses that were tried.
+      own: the kind that the candidate's own loss is; empty if it is none of these, and
+        then nothing more can be tried.
+      changes: how many changes of the candidate's constants and modes were tried.
+      has_recorded: whether one of them gives the recorded loss.
+    """
+
+    iteration: int
+    phase: str
+    kinds: Tuple[str, ...]
+    own: str
+    changes: int
+    has_recorded: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
 class AverageVerdict:
     """How the two sides updated one moving average in one phase.
 
@@ -163,6 +185,8 @@ class Report:
       not_shown: of a replay, which of activations and gradients the implementation
         does not show.
       unrecorded: of a replay, the phases of which the trace has no call.
+      averages_aside: of a replay, whether moving averages were not compared.
+      trials: of a replay, what was tried to explain losses.
     """
 
     first: Optional[Difference] = None
@@ -183,11 +207,23 @@ class Report:
     notes: List[str] = dataclasses.field(default_factory=list)
     not_shown: List[str] = dataclasses.field(default_factory=list)
     unrecorded: List[str] = dataclasses.field(default_factory=list)
+    averages_aside: bool = False
+    trials: List[Trial] = dataclasses.field(default_factory=list)
 
     @property
     def alike(self) -> bool:
-        """Whether every phase was compared, and none showed a difference."""
-        return self.first is None and not self.unrecorded
+        """Whether every phase was compared, and none showed a difference.
+
+        Moving averages that TF1 updated in another order are none of the candidate's
+        faults, and yet not alike.
+        """
+        whole = self.first is None and not self.unrecorded
+        return whole and not self.unordered()
+
+    @property
+    def raced(self) -> bool:
+        """Whether the order of a recording's updates is all that differs."""
+        return self.first is None and bool(self.unordered())
 
     def add(self, difference: Difference) -> None:
         """Takes a comparison into account."""

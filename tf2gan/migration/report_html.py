@@ -1,5 +1,6 @@
 """Writes a comparison's report as one page that needs nothing else."""
 
+import re
 from html import escape
 from typing import Iterator, List, Sequence
 
@@ -11,6 +12,7 @@ from tf2gan.migration.report_text import (
     grouped_averages,
     none_recognised,
     number,
+    trials,
     unordered,
     verdict,
     without_causes,
@@ -107,7 +109,7 @@ _HEAD = (
 
 def to_html(report: Report) -> str:
     """Returns the whole page."""
-    title = "Comparison: " + ("different" if report.first else "alike")
+    title = "Comparison: " + _outcome(report)[0]
     parts = [
         _HEAD.format(title=title, style=_STYLE),
         *_top(report),
@@ -124,11 +126,11 @@ def to_html(report: Report) -> str:
 
 def _top(report) -> Iterator[str]:
     style = "ok" if report.alike else "bad"
-    word, _, outcome = verdict(report).partition(" ")
+    word, outcome = _outcome(report)
     reference = report.settings.get("reference", "reference")
     candidate = report.settings.get("candidate", "candidate")
     yield f"<h1>{_code(candidate)} against {_code(reference)}</h1>"
-    yield (f'<p class="verdict {style}"><b>{word}</b> {escape(outcome)}</p>')
+    yield (f'<p class="verdict {style}"><b>{word}</b>{escape(outcome)}</p>')
     if report.first and report.unordered():
         yield f"<p>{escape(unordered(report))}</p>"
     for sentence in coverage(report):
@@ -139,8 +141,14 @@ def _top(report) -> Iterator[str]:
         yield f"<p><b>note:</b> {escape(note)}</p>"
 
 
+def _outcome(report):
+    """Returns the word of the verdict, and what follows it."""
+    [(word, outcome)] = re.findall(r"(?s)^(\w+)(.*)", verdict(report))
+    return word, outcome
+
+
 def _causes(report) -> Iterator[str]:
-    if not report.first:
+    if not report.first and not report.raced:
         return
     yield "<h2>Likely causes</h2>"
     if not report.causes:
@@ -148,6 +156,8 @@ def _causes(report) -> Iterator[str]:
         yield f'<p class="soft">{escape(said[0].upper() + said[1:])}.</p>'
     if report.without_causes:
         yield f"<p>{escape(without_causes(report))}</p>"
+    for sentence in trials(report):
+        yield f'<p class="soft">{escape(sentence)}.</p>'
     for cause in report.causes:
         hazard = HAZARDS[cause.hazard]
         rows = {

@@ -11,6 +11,7 @@ from tf2gan.migration.report import (
     Report,
     Step,
     Tensor,
+    Trial,
 )
 
 WIDTH = 100
@@ -47,23 +48,31 @@ def text(report: Report) -> str:
 def verdict(report: Report) -> str:
     """Returns the outcome as a sentence."""
     iterations = _count(report.iterations, "iteration")
-    if report.first is None:
-        alike = (
-            f"alike{_compared(report)}: no difference beyond the tolerance in "
+    if report.first:
+        return f"different, first in {report.first}"
+    if report.raced:
+        return (
+            f"different{_compared(report)} only in the order of the recording's own "
+            f"updates: no other difference beyond the tolerance in {iterations}; "
+            f"{unordered(report)}"
         )
-        alike += iterations
-        return "; ".join(filter(None, [alike, unordered(report)]))
-    return f"different, first in {report.first}"
+    return (
+        f"alike{_compared(report)}: no difference beyond the tolerance in "
+        f"{iterations}"
+    )
 
 
 def _compared(report):
-    """Returns the phases that were compared, where these are not all."""
-    if not report.unrecorded:
-        return ""
-    return (
-        f" in {' and '.join(report.phases())}; "
-        f"{' and '.join(report.unrecorded)} not recorded"
-    )
+    """Returns what was compared, where this is not all."""
+    said = ""
+    if report.averages_aside:
+        said = ", with moving averages set aside"
+    if report.unrecorded:
+        said += (
+            f" in {' and '.join(report.phases())}; "
+            f"{' and '.join(report.unrecorded)} not recorded"
+        )
+    return said
 
 
 def none_recognised(report: Report) -> str:
@@ -74,7 +83,18 @@ def none_recognised(report: Report) -> str:
         f"{what}, without which causes in {_TOLD_BY[what]} cannot be told"
         for what in report.not_shown
     )
-    return f"none recognised: the port gives no {told}"
+    return f"none recognised: the port gives no {told}{_may_have_raced(report)}"
+
+
+def _may_have_raced(report):
+    """Says so where averages alone differ, and what the layers gave is not known."""
+    kinds = {t.kind for t in report.tensors() if not t.allowed}
+    if "activations" not in report.not_shown or kinds != {"moving average"}:
+        return ""
+    return (
+        "; moving averages alone differ, as they do where the script's own updates "
+        "of them race: scripts/audit_graph.py on its .meta says if they can"
+    )
 
 
 def unordered(report: Report) -> str:
@@ -108,6 +128,36 @@ def without_causes(report: Report) -> str:
         "before were not recorded, so the fault may be in an earlier step, and a "
         "moving average may differ by the order of TF1's updates alone; record with "
         "every=1"
+    )
+
+
+def trials(report: Report) -> List[str]:
+    """Returns what was tried to explain losses that differ, a sentence each."""
+    said: Dict[str, List[Step]] = {}
+    for trial in report.trials:
+        steps = said.setdefault(_tried(trial), [])
+        steps.append((trial.iteration, trial.phase))
+    return [
+        f"tried for the loss of {_steps(steps)}: {sentence}"
+        for sentence, steps in said.items()
+    ]
+
+
+def _tried(trial: Trial) -> str:
+    if not trial.own:
+        return (
+            f"{', '.join(trial.kinds)}. The port's own loss is none of these, so "
+            "causes in its layers and labels cannot be told by it"
+        )
+    if not trial.changes:
+        return (
+            f"{trial.own}, which the port's is; it has no constants to change"
+        )
+    changes = _count(trial.changes, "change")
+    found = "one gives" if trial.has_recorded else "none gives"
+    return (
+        f"{trial.own}, which the port's is; of {changes} of epsilon, slope and mode "
+        f"in its layers {found} the recorded loss"
     )
 
 
@@ -189,13 +239,15 @@ def _verdict(report) -> Iterator[str]:
 
 
 def _causes(report) -> Iterator[str]:
-    if report.first is None:
+    if report.first is None and not report.raced:
         return
     if report.causes:
         yield "likely causes"
     else:
         yield from _indented(f"likely causes: {none_recognised(report)}", 0)
     yield from _indented(without_causes(report), 2, 0)
+    for sentence in trials(report):
+        yield from _indented(sentence, 2)
     for number_, cause in enumerate(report.causes, 1):
         hazard = HAZARDS[cause.hazard]
         yield from _indented(f"{number_}. {cause.finding}", 2)

@@ -10,6 +10,9 @@ from tf2gan.migration.evidence import Evidence, Side
 from tf2gan.migration.fingerprints import common
 from tf2gan.migration.fingerprints.common import Found
 
+# Relative: of losses that rounding a slope to float32 sets apart, and of moments that
+# another gradient does.
+CLOSE, FAR = 1e-6, 1e-3
 SQUASHING = {
     "tanh": np.tanh,
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
@@ -67,6 +70,11 @@ def leaky_relu_slope(evidence: Evidence) -> Found:
 
 def leaky_relu_at_zero(evidence: Evidence) -> Found:
     """Looks for gradients that differ in front of zeros alone."""
+    found = list(_at_zero_by_gradients(evidence))
+    yield from found or _at_zero_by_slots(evidence)
+
+
+def _at_zero_by_gradients(evidence):
     if evidence.differs("activation") or evidence.differs("loss"):
         return
     if not evidence.differs("gradient"):
@@ -81,6 +89,29 @@ def leaky_relu_at_zero(evidence: Evidence) -> Found:
             "0; all activations and the loss agree, gradients up to that layer "
             "do not, those after it do",
         )
+
+
+def _at_zero_by_slots(evidence):
+    """Looks for a bias alone, of zeros where nothing enters, that learns otherwise."""
+    if any(
+        d.kind in ("activation", "loss") and d.relative > CLOSE
+        for d in evidence.differences
+    ):
+        return
+    far = {
+        d.name.rpartition("/")[0]
+        for d in evidence.differences
+        if d.name.endswith("/Adam") and not d.noisy and d.relative > FAR
+    }
+    for name, outputs in evidence.reference.activations.items():
+        zeros = np.asarray(outputs) == 0
+        if far == {name + "/bias"} and np.any(zeros):
+            yield (
+                "leaky-relu-at-zero",
+                f"another gradient at exactly 0, behind {name}",
+                f"{np.sum(zeros)} of its outputs ({np.mean(zeros):.1%}) are exactly "
+                "0; of all first moments only those of its bias are far apart",
+            )
 
 
 def float32_inside(evidence: Evidence) -> Found:

@@ -82,6 +82,33 @@ def powers_exact(evidence: Evidence) -> Found:
         )
 
 
+def moment_rate(evidence: Evidence) -> Found:
+    """Tells 1 - beta2 from that of the float32 number by how far second moments move.
+
+    The same gradients move them by shares that have the ratio of the two.
+    """
+    beta = next(
+        (b / a for n, (a, b) in _powers_of(evidence) if "beta2" in n), None
+    )
+    if beta is None or not _same_powers(evidence):
+        return
+    exact, rounded = 1 - measure.plain(beta), 1 - float(np.float32(beta))
+    expected = exact / rounded - 1
+    if not expected:  # a beta2 such as 0.5
+        return
+    names = list(evidence.trained())
+    ratios = [_ratio_of_moves(evidence, name + "/Adam_1") for name in names]
+    close = [r for r in ratios if r and abs((r - 1) / expected - 1) < 0.1]
+    if not 2 * len(close) > len(names):
+        return
+    yield (
+        "moment-rate-exact",
+        f"Adam weighs a gradient's square by {exact:.6g}, TF1 by {rounded:.9g}",
+        f"the second moments of {len(close)} of {len(names)} variables move by "
+        f"{np.median(close) - 1:.3g} more; the two weights are {expected:.3g} apart",
+    )
+
+
 def gradient_factor(evidence: Evidence) -> Found:
     """Compares the gradient in the first moments with the one that was shown."""
     factors = [_factors(evidence, side) for side in evidence.sides]
@@ -177,6 +204,19 @@ def shared_global_step(evidence: Evidence) -> Found:
                 f"{int(side.before[name])} before the phase, "
                 f"{int(side.after[name])} after it; the reference's stands",
             )
+
+
+def _powers_of(evidence):
+    return measure.powers(evidence.reference).items()
+
+
+def _ratio_of_moves(evidence, name):
+    """Returns how many times as far the candidate's tensor moves; None if unlike."""
+    one, other = (
+        np.asarray(side.after[name], float) - side.before[name]
+        for side in evidence.sides
+    )
+    return measure.scale_between(one, other)
 
 
 def _adam_steps(evidence):

@@ -110,8 +110,11 @@ def updates_unscoped(evidence: Evidence) -> Found:
 
 def updates_in_another_order(evidence: Evidence) -> Found:
     """Compares order and number of the updates of one average."""
+    raced = _raced(evidence)
     for name, (one, other) in _explained(evidence):
         if one.updates == other.updates or not (one.updates and other.updates):
+            continue
+        if name in raced:
             continue
         hazard = _order_hazard(one.updates, other.updates)
         if hazard and common.steps_per_step(evidence) == 1:
@@ -121,6 +124,49 @@ def updates_in_another_order(evidence: Evidence) -> Found:
                 f"{name} fits that within {other.error:.2g}",
             )
             return
+
+
+def recording_raced(evidence: Evidence) -> Found:
+    """Looks for recorded averages that only another order of two updates explains."""
+    raced = _raced(evidence)
+    if not raced:
+        return
+    found = averages.outcomes(evidence)
+    finding = (
+        f"the recording updated {min(o.text for o in raced.values())}: if the script "
+        "orders its updates, the port must, too; if not, they raced"
+    )
+    if averages.shows_chance(found):
+        finding = (
+            "the recorded script's own updates of moving averages raced: its "
+            "port need not follow"
+        )
+    texts = sorted(outcome.text for outcome in found.values())
+    counts = [f"{texts.count(t)} {t}" for t in dict.fromkeys(texts)]
+    yield (
+        "recording-raced",
+        finding,
+        f"of {len(texts)} averages that two calls update: {', '.join(counts)}; from "
+        "the values before and the batches' statistics this gives what was recorded",
+    )
+
+
+def _raced(evidence):
+    """Returns what a recording has in another order than its calls, by name.
+
+    Of the candidate's two updates it must have both, or the phase must show chance: a
+    single one may be all that the script makes.
+    """
+    if not evidence.recorded:
+        return {}
+    found = averages.outcomes(evidence)
+    is_chance = averages.shows_chance(found)
+    return {
+        name: outcome
+        for name, outcome in found.items()
+        if not outcome.in_order and not outcome.alike
+        if is_chance or not outcome.lost
+    }
 
 
 def _order_hazard(one, other):
