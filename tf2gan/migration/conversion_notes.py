@@ -8,7 +8,7 @@ import numpy as np
 
 from tf2gan.migration import names, optimizer_state, slots
 from tf2gan.migration.exchange import optimizers_of
-from tf2gan.migration.optimizer_pairing import GraphPowers
+from tf2gan.migration.optimizer_pairing import NO_OWN_STEPS, GraphPowers
 from tf2gan.migration.slots import Inventory
 from tf2gan.migration.tf1_checkpoint import Tf1Checkpoint
 from tf2gan.migration.variable_map import VariableMap
@@ -146,6 +146,7 @@ def _optimizers(facts) -> Iterator[str]:
         if optimizer is not None:
             yield from _epsilon(pair, optimizer)
             yield from _momentum(pair, optimizer)
+        yield from _uncounted(pair, facts.inventory.steps)
         yield from _contradiction(pair, facts.graph)
 
 
@@ -182,6 +183,17 @@ def _momentum(pair, optimizer) -> Iterator[str]:
         yield (
             f"Momentum of {pair.model} is compiled with nesterov=True; no "
             "checkpoint says whether TF1's had use_nesterov"
+        )
+
+
+def _uncounted(pair, steps) -> Iterator[str]:
+    """Says where step counts are, but nothing tells that one is an optimizer's."""
+    if steps and pair.reason == NO_OWN_STEPS:
+        yield (
+            f"{pair.family} of {pair.model} starts at step 0 in Keras: nothing "
+            f"tells that {_first(steps, _MOST_NAMES)} counts its steps and no "
+            'other\'s; where that matters, as on a schedule, add "steps" to its '
+            "entry in the map"
         )
 
 

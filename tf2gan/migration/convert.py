@@ -12,6 +12,7 @@ from tf2gan.migration import (
     conversion_notes,
     exchange,
     graph_powers,
+    graph_steps,
     keras_files,
     names,
     optimizer_pairing,
@@ -131,7 +132,12 @@ class Conversion:
             for name in self.inventory.steps
         }
         trained = {model: self._trained(self.map, model) for model in targets}
-        self._graph = self._powers_in_graph()
+        self._graph = self._in_graph(
+            graph_powers.read, "powers of beta", len(self.inventory.powers) > 1
+        )
+        counted = self._in_graph(
+            graph_steps.read, "step counts", bool(self.inventory.steps)
+        )
         return tuple(
             optimizer_pairing.propose(
                 self.inventory,
@@ -141,6 +147,7 @@ class Conversion:
                 dtypes,
                 self._graph,
                 given,
+                counted,
             )
         )
 
@@ -159,17 +166,15 @@ class Conversion:
             and all(n in known and known[n].shape == () for n in named)
         )
 
-    def _powers_in_graph(self):
+    def _in_graph(self, read, what, is_needed):
         """Returns what the graph beside the checkpoint says, if it is needed."""
         path = self.checkpoint.meta_path
-        if len(self.inventory.powers) < 2 or not os.path.isfile(path):
+        if not is_needed or not os.path.isfile(path):
             return {}
         try:
-            return graph_powers.read(path)
+            return read(path)
         except UserError as error:
-            self.notes.append(
-                f"no powers of beta are told by the graph: {error}"
-            )
+            self.notes.append(f"no {what} are told by the graph: {error}")
             return {}
 
     def _trained(self, found, model):
