@@ -74,7 +74,8 @@ flags.DEFINE_bool(
 flags.DEFINE_float(
     "tolerance",
     1e-5,
-    "Largest difference that --verify accepts.",
+    "Largest difference that --verify accepts in an output, as a part of its largest "
+    "value.",
     lower_bound=0,
 )
 flags.DEFINE_list(
@@ -385,7 +386,8 @@ def _verify_graph(checkpoint, models, mapping, meta=""):
 def _finish(within):
     if not within:
         raise UserError(
-            f"the two sides differ by more than --tolerance={FLAGS.tolerance:g}"
+            f"the two sides differ by more than --tolerance={FLAGS.tolerance:g} of "
+            "the largest value"
         )
 
 
