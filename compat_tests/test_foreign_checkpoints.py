@@ -326,7 +326,8 @@ def test_a_gamma_that_contrib_does_not_have_is_refused():
     refused(
         "contrib_layers",
         "contrib_with_gamma",
-        "(the checkpoint has nothing like it)",
+        "gamma (TF1's layer had no scale, the default of tf.contrib's and slim's",
+        "build the Keras layer with scale=False)",
     )
 
 
