@@ -1156,6 +1156,61 @@ def test_shadow_variables_in_scopes_are_told_from_weights():
     )
 
 
+def adam_models():
+    return {m.name: m for m in foreign_models.layers_adam()}
+
+
+def with_shadows(values):
+    for name in [n for n in values if n.endswith("/kernel")]:
+        values[f"ema/{name}/ExponentialMovingAverage"] = values[name] + 1
+
+
+def of_averages(mapping, network):
+    """A map by a user who takes the averages of a network's kernels."""
+    pairs = [
+        dataclasses.replace(p, tf1=f"ema/{p.tf1}/ExponentialMovingAverage")
+        if p.tf1.startswith(network) and p.tf1.endswith("/kernel")
+        else p
+        for p in mapping.pairs
+    ]
+    return dataclasses.replace(mapping, pairs=tuple(pairs))
+
+
+@pytest.mark.parametrize("with_optimizers", [True, False])
+def test_averages_in_place_of_variables_have_no_slots(
+    with_optimizers, tmp_path
+):
+    models = adam_models()
+    checkpoint = written(tmp_path, with_shadows)
+    found = convert.Conversion(checkpoint, models, convert.Options())
+    assert any(n.startswith("6 shadow variables") for n in found.notes)
+    given = of_averages(found.map, "generator")
+    if not with_optimizers:
+        given = dataclasses.replace(given, optimizers=())
+    converted = convert.Conversion(checkpoint, models, convert.Options(), given)
+    with pytest.raises(
+        UserError, match="not to their averages; .*--weights_on"
+    ):
+        converted.load()
+    assert any(n.startswith("3 shadow variables") for n in converted.notes)
+
+
+def test_averages_in_place_of_variables_are_taken_without_state(tmp_path):
+    models = adam_models()
+    checkpoint = written(tmp_path, with_shadows)
+    options = convert.Options(weights_only=True)
+    given = convert.Conversion(checkpoint, models, options).map
+    for network in models:
+        given = of_averages(given, network)
+    converted = convert.Conversion(checkpoint, models, options, given)
+    converted.load()
+    kernel = "generator/dense/kernel"
+    np.testing.assert_array_equal(
+        models["generator"].weights[0].numpy(), checkpoint.read(kernel) + 1
+    )
+    assert not any("shadow variables" in note for note in converted.notes)
+
+
 def variables_in_tf1(*names, shape=(3, 3)):
     kind = np.dtype("float32")
     return {n: tf1_checkpoint.Variable(n, shape, kind) for n in names}

@@ -85,10 +85,16 @@ def _first(texts, count):
 
 
 def _shadows(facts) -> Iterator[str]:
-    if facts.inventory.averages:
-        shadow, owner = next(iter(facts.inventory.averages.items()))
+    taken = {pair.tf1 for pair in facts.map.pairs}
+    left = {
+        shadow: owner
+        for shadow, owner in facts.inventory.averages.items()
+        if shadow not in taken
+    }
+    if left:
+        shadow, owner = next(iter(left.items()))
         yield (
-            f"{len(facts.inventory.averages)} shadow variables of "
+            f"{len(left)} shadow variables of "
             f"ExponentialMovingAverage are left behind ({shadow} of {owner}, "
             "...); to take them, put their names into the map in place of "
             "those of their variables"

@@ -120,6 +120,9 @@ class Conversion:
             exchange.optimizers_of(self.models),
             self.map.optimizers,
         )
+        trained = {model: self._trained(self.map, model) for model in targets}
+        for model in [pair.model for pair in given] or targets:
+            self._refuse_averages(model, trained.get(model, ()))
         fitting = [pair for pair in given if self._is_fitting(pair, targets)]
         if given and len(fitting) < len(given):
             return given  # which `check` refuses
@@ -131,7 +134,6 @@ class Conversion:
             name: self.checkpoint.variables[name].dtype.name
             for name in self.inventory.steps
         }
-        trained = {model: self._trained(self.map, model) for model in targets}
         self._graph = self._in_graph(
             graph_powers.read, "powers of beta", len(self.inventory.powers) > 1
         )
@@ -150,6 +152,17 @@ class Conversion:
                 counted,
             )
         )
+
+    def _refuse_averages(self, model, trained):
+        """Refuses to go on training from averages with the state of others."""
+        taken = [n for n in trained if n in self.inventory.averages]
+        if taken:
+            raise UserError(
+                f"the map gives the model '{model}' shadow variables of "
+                f"ExponentialMovingAverage, such as {taken[0]:.100}, but the slots "
+                "in the checkpoint belong to the variables and not to their "
+                "averages; leave the optimizers' state behind with --weights_only"
+            )
 
     def _is_fitting(self, pair, targets):
         """Tells whether an optimizer of a given map can be completed."""
