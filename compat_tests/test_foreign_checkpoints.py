@@ -21,6 +21,7 @@ import tensorflow as tf
 from tf2gan import optimizers
 from tf2gan.common.errors import UserError
 from tf2gan.migration import (
+    conversion_notes,
     convert,
     exchange,
     graph_powers,
@@ -1447,6 +1448,22 @@ def test_what_was_left_behind_comes_back_from_the_base():
         np.testing.assert_array_equal(back[name], value, err_msg=name)
 
 
+def test_a_map_lists_all_that_is_left_behind(tmp_path):
+    converted = converted_folder(
+        "averaged", "averaged", tmp_path, weights_only=True
+    )
+    given = map_file.read_map(str(tmp_path / "converted" / "map.json"))
+    assert given == converted.map
+    back = exchange.to_tf1(converted.models, given)
+    assert set(back) | set(given.left) == set(raw("averaged"))
+    assert not set(back) & set(given.left)
+    (note,) = conversion_notes.not_written(given, back)
+    assert note.startswith(f"{len(given.left)} variables of the old checkpoint")
+    assert given.left[0] in note and "--base=OLD" in note
+    whole = exchange.to_tf1(converted.models, given, converted.checkpoint)
+    assert conversion_notes.not_written(given, whole) == []
+
+
 def test_the_files_hold_the_models(tmp_path):
     converted = converted_folder("layers_scoped", "layers_adam", tmp_path)
     folder = tmp_path / "converted"
@@ -1703,6 +1720,24 @@ def test_a_dry_run_prints_the_map_and_writes_nothing(
     )
     assert helpers.call_script("convert_checkpoint", *arguments) == 0
     assert "the only one of its kind" in capfd.readouterr().out
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("more", [[], ["--tolerance=0"]])
+def test_a_dry_run_verifies_and_writes_nothing(
+    more, tmp_path, capfd, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    arguments = (
+        f"--checkpoint={FOREIGN / 'raw_scoped'}",
+        f"--keras_model={Path(foreign_models.__file__)}:raw_scoped",
+        "--dry_run",
+        "--verify",
+        *more,
+    )
+    status = helpers.call_script("convert_checkpoint", *arguments)
+    assert status == bool(more)
+    assert capfd.readouterr().out.count("verify  ") == 2
     assert os.listdir(tmp_path) == []
 
 

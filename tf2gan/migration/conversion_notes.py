@@ -1,7 +1,7 @@
 """What a user should know of a conversion that can nevertheless be carried out."""
 
 import dataclasses
-from typing import Dict, Iterator, List
+from typing import Container, Dict, Iterator, List
 
 import keras
 import numpy as np
@@ -18,6 +18,7 @@ _EPSILONS = {slots.ADAM: 1e-8, slots.RMSPROP: 1e-10}
 _MOST_RANGES = 20  # in a note
 _MOST_PAIRS = 10  # in a note
 _MOST_NAMES = 10  # in a note
+_MOST_MISSING = 3  # in a note
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +60,24 @@ def notes(facts: Facts) -> List[str]:
     ):
         found += kind(facts)
     return found
+
+
+def not_written(mapping: VariableMap, written: Container[str]) -> List[str]:
+    """Returns a note on what a checkpoint lacks that goes back to TF1 alone.
+
+    Args:
+      mapping: that the conversion to Keras left.
+      written: names of what goes back.
+    """
+    known = (*mapping.carried, *mapping.unused, *mapping.left)
+    missing = [f"{name:.100}" for name in known if name not in written]
+    if not missing:
+        return []
+    return [
+        f"{len(missing)} variables of the old checkpoint are not in the new one "
+        f"({_first(missing, _MOST_MISSING)}), and a Saver that expects them will not "
+        "restore it; --base=OLD takes them from the old checkpoint"
+    ]
 
 
 def _roles(facts) -> Iterator[str]:

@@ -88,6 +88,7 @@ class Conversion:
             self.map = dataclasses.replace(self.map, optimizers=())
         else:
             self._add_optimizers()
+        self.map = dataclasses.replace(self.map, left=self._left())
         facts = conversion_notes.Facts(
             checkpoint,
             models,
@@ -103,6 +104,12 @@ class Conversion:
         return pairing.propose(
             self.inventory.variables, self._keras, self._options.assume_moving
         )
+
+    def _left(self):
+        """Returns what of the checkpoint a map neither carries over nor lists."""
+        listed = {*self.map.carried, *self.map.unused}
+        listed |= {name for u in self.map.unpaired for name in u.candidates}
+        return tuple(n for n in self.checkpoint.variables if n not in listed)
 
     def _add_optimizers(self):
         """Pairs the optimizers, once all variables have their partners."""

@@ -136,13 +136,32 @@ class OptimizerPair:
 
 @dataclasses.dataclass(frozen=True)
 class VariableMap:
-    """Everything that a conversion does, and what it leaves."""
+    """Everything that a conversion does, and what it leaves.
+
+    Attributes:
+      pairs: of variables.
+      assumed: what the checkpoint does not have.
+      unused: variables of networks that no model has a place for.
+      unpaired: what is to be told before a conversion.
+      optimizers: of the models.
+      left: names of all else in the checkpoint that is not carried over.
+    """
 
     pairs: Tuple[Pair, ...]
     assumed: Tuple[Assumed, ...] = ()
     unused: Tuple[str, ...] = ()
     unpaired: Tuple[Unpaired, ...] = ()
     optimizers: Tuple[OptimizerPair, ...] = ()
+    left: Tuple[str, ...] = ()
+
+    @property
+    def carried(self) -> List[str]:
+        """The names in the checkpoint of what is carried over."""
+        names_of = [pair.tf1 for pair in self.pairs]
+        for pair in self.optimizers:
+            names_of += [slot.tf1 for slot in pair.slots]
+            names_of += [n for n in (*pair.powers, pair.global_step) if n]
+        return names_of
 
     def table(self) -> str:
         """Returns the map as a table, a line per variable."""
