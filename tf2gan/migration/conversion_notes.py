@@ -116,7 +116,7 @@ def _shadows(facts) -> Iterator[str]:
             f"{len(left)} shadow variables of "
             f"ExponentialMovingAverage are left behind ({shadow} of {owner}, "
             "...); to take them, put their names into the map in place of "
-            "those of their variables"
+            "those of their variables, and add --weights_only"
         )
 
 
