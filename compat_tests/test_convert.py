@@ -595,6 +595,14 @@ def test_the_networks_go_back_to_tf1_verified_on_the_old_graph(
     out, err = capfd.readouterr()
     assert out.count("verify  ") == 2 and err == ""
     assert_same_bits(values_of("old/model.ckpt"), values_of("one/model.ckpt"))
+    alone = [flag for flag in back if flag not in ("--base=old", "--verify")]
+    assert "not in the new one" not in out
+    assert converted(*alone, "--output_dir=alone") == 0
+    note = "18 variables of the old checkpoint are not in the new one ("
+    assert f"note: {note}" in capfd.readouterr().out
+    assert converted(*back, "--dry_run") == 0
+    assert converted(*back, "--dry_run", "--tolerance=0") == 1
+    assert sorted(os.listdir(".")) == ["alone", "old", "one", "two"]
     assert converted(*back, "--output_dir=exact", "--tolerance=0") == 1
     assert not os.path.exists("exact")
     assert converted(*back, "--output_dir=old", "--overwrite") == 1

@@ -21,6 +21,7 @@ import tensorflow as tf
 from tf2gan import optimizers
 from tf2gan.common.errors import UserError
 from tf2gan.migration import (
+    conversion_notes,
     convert,
     exchange,
     graph_powers,
@@ -326,7 +327,8 @@ def test_a_gamma_that_contrib_does_not_have_is_refused():
     refused(
         "contrib_layers",
         "contrib_with_gamma",
-        "(the checkpoint has nothing like it)",
+        "gamma (TF1's layer had no scale, the default of tf.contrib's and slim's",
+        "build the Keras layer with scale=False)",
     )
 
 
@@ -892,6 +894,211 @@ def test_the_script_writes_a_map_to_fill_the_powers_of_beta_into(
     assert [pair.model for pair in found] == ["generator", "discriminator"]
 
 
+# Whose step counter it is.
+
+
+def rmsprop_with_steps(tmp_path, *counting, **steps):
+    """RMSProp of both networks and step counters, of which nothing tells the steps.
+
+    Args:
+      tmp_path: folder to write to.
+      *counting: for each train op in the .meta file the networks that it trains and
+        the counters that it increases; no file without any.
+      **steps: counters by name.
+    """
+    values = raw("rmsprop")
+    values.update({name: np.int64(count) for name, count in steps.items()})
+    tf1_checkpoint.write(str(tmp_path / "model"), values)
+    checkpoint = Tf1Checkpoint(str(tmp_path / "model"))
+    if counting:
+        write_counting_graph(checkpoint, counting, steps)
+    return checkpoint
+
+
+def write_counting_graph(checkpoint, counting, steps):
+    shapes = {n: v.shape for n, v in checkpoint.variables.items()}
+    with tf.Graph().as_default():
+        counters = {n: tf1.get_variable(n, [], tf.int64) for n in steps}
+        trained = {
+            network: [
+                tf1.get_variable(
+                    f"{network}/{name}", shapes[f"{network}/{name}"]
+                )
+                for name in names
+            ]
+            for network, names in TRAINED.items()
+        }
+        for what in counting:
+            ops = []
+            for name in what:
+                if name in counters:
+                    ops.append(tf1.assign_add(counters[name], 1))
+                else:
+                    own = trained[name]
+                    loss = tf.add_n([tf.reduce_sum(v) for v in own])
+                    optimizer = tf1.train.RMSPropOptimizer(0.1)
+                    ops.append(optimizer.minimize(loss, var_list=own))
+            tf.group(*ops)
+        tf1.train.export_meta_graph(checkpoint.meta_path)
+
+
+def pairs_of(checkpoint, models=None):
+    models = models or {m.name: m for m in foreign_models.layers_rmsprop()}
+    converted = convert.Conversion(checkpoint, models, convert.Options())
+    converted.load()
+    pairs = {pair.model: pair for pair in converted.map.optimizers}
+    return {n: (p.steps, p.global_step) for n, p in pairs.items()}, converted
+
+
+NONE, OURS = (None, None), (20, "global_step")
+
+
+@pytest.mark.parametrize(
+    "counting, expected",
+    [
+        ([["generator", "global_step"], ["discriminator"]], (OURS, NONE)),
+        ([["generator"], ["discriminator", "global_step"]], (NONE, OURS)),
+        (
+            [["generator", "global_step"], ["discriminator", "global_step"]],
+            (NONE, NONE),
+        ),
+        ([["generator", "global_step", "global_step"]], (NONE, NONE)),
+        # Each may have been run without the group, too.
+        ([["generator", "discriminator", "global_step"]], (NONE, NONE)),
+        ([["generator"], ["discriminator"]], (NONE, NONE)),
+        ([], (NONE, NONE)),
+    ],
+)
+def test_a_step_counter_is_that_of_the_train_op_that_increases_it(
+    counting, expected, tmp_path
+):
+    checkpoint = rmsprop_with_steps(tmp_path, *counting, global_step=20)
+    found, converted = pairs_of(checkpoint)
+    assert (found["generator"], found["discriminator"]) == expected
+    for model, told in found.items():
+        iterations = converted.models[model].optimizer.iterations
+        assert int(iterations.numpy()) == (told[0] or 0)
+        start = f"RMSProp of {model} starts at step 0 in Keras: nothing tells"
+        noted = [n for n in converted.notes if n.startswith(start)]
+        assert bool(noted) == (told == NONE)
+
+
+def test_the_train_op_outweighs_the_name_of_a_step_counter(tmp_path):
+    steps = {"d_step": 40, "g_step": 20}
+    found, _ = pairs_of(rmsprop_with_steps(tmp_path, **steps))
+    assert found["discriminator"] == (40, "d_step")
+    assert found["generator"] == (20, "g_step")
+    counting = [["generator", "d_step"], ["discriminator"]]
+    found, _ = pairs_of(rmsprop_with_steps(tmp_path, *counting, **steps))
+    assert found["generator"] == (40, "d_step")
+    assert found["discriminator"] == NONE
+
+
+@pytest.mark.parametrize("is_alone", [True, False])
+def test_the_only_step_counter_is_that_of_the_only_optimizer(
+    is_alone, tmp_path
+):
+    checkpoint = rmsprop_with_steps(tmp_path, global_step=20)
+    if is_alone:
+        values = {
+            name: checkpoint.read(name)
+            for name in checkpoint.variables
+            if "discriminator" not in name
+        }
+        tf1_checkpoint.write(str(tmp_path / "alone"), values)
+        checkpoint = Tf1Checkpoint(str(tmp_path / "alone"))
+    models = {m.name: m for m in foreign_models.layers_rmsprop()}
+    found, _ = pairs_of(checkpoint, {"generator": models["generator"]})
+    assert found == {"generator": OURS if is_alone else NONE}
+
+
+def test_an_adam_is_given_no_step_counter_of_another_that_agrees(tmp_path):
+    def alike(values):
+        without_steps(values)
+        for beta in ("beta1_power", "beta2_power"):
+            values[beta] = values[beta + "_1"]
+        values["global_step"] = np.int64(3)
+
+    models = {m.name: m for m in foreign_models.layers_adam()}
+    checkpoint = written(tmp_path, alike)
+    found, _ = pairs_of(checkpoint, models)
+    assert set(found.values()) == {(3, "global_step")}
+    grouped = [["generator", "discriminator", "global_step"]]
+    write_counting_graph(checkpoint, grouped, ["global_step"])
+    found, _ = pairs_of(checkpoint, models)
+    assert set(found.values()) == {(3, "global_step")}
+    counting = [["generator", "global_step"], ["discriminator"]]
+    write_counting_graph(checkpoint, counting, ["global_step"])
+    found, _ = pairs_of(checkpoint, models)
+    assert found["generator"] == (3, "global_step")
+    assert found["discriminator"] == (3, None)
+
+
+def test_where_powers_are_used_up_a_step_counter_only_stands_for_the_steps(
+    tmp_path,
+):
+    def used_up(values):
+        without_steps(values)
+        for name in values:
+            if "_power" in name:
+                values[name] = np.float32(0)
+        values["global_step"] = np.int64(100_000)
+
+    models = {m.name: m for m in foreign_models.layers_adam()}
+    found, converted = pairs_of(written(tmp_path, used_up), models)
+    assert set(found.values()) == {(100_000, None)}
+    stands = "they are used up, and global_step stands for its steps"
+    assert sum(stands in note for note in converted.notes) == 2
+
+
+def test_a_damaged_graph_tells_no_step_counter(tmp_path):
+    checkpoint = rmsprop_with_steps(tmp_path, global_step=20)
+    Path(checkpoint.meta_path).write_bytes(b"\xff" * 100)
+    found, converted = pairs_of(checkpoint)
+    assert set(found.values()) == {NONE}
+    assert any("no step counts are told" in note for note in converted.notes)
+
+
+@pytest.mark.parametrize("mended", [False, True])
+def test_two_optimizers_do_not_write_other_steps_into_one_counter(
+    mended, tmp_path
+):
+    _, converted = pairs_of(rmsprop_with_steps(tmp_path, global_step=20))
+    claimed = (
+        dataclasses.replace(pair, global_step="global_step")
+        for pair in converted.map.optimizers
+    )
+    mapping = dataclasses.replace(converted.map, optimizers=tuple(claimed))
+    for model in converted.models.values():
+        model.optimizer.iterations.assign(25)
+    back = exchange.to_tf1(converted.models, mapping)
+    assert back["global_step"] == 25
+    converted.models["discriminator"].optimizer.iterations.assign(30)
+    if mended:
+        mapping = with_null(mapping, "discriminator", tmp_path)
+        assert exchange.to_tf1(converted.models, mapping)["global_step"] == 25
+        return
+    with pytest.raises(UserError) as error:
+        exchange.to_tf1(converted.models, mapping)
+    assert (
+        "gives global_step to RMSProp of 'generator', which has done 25 steps, "
+        "and to RMSProp of 'discriminator', which has done 30; write "
+        '"global_step": null into the entry of one' in str(error.value)
+    )
+
+
+def with_null(mapping, model, tmp_path):
+    """Edits a map as a user is told to."""
+    path = tmp_path / "map.json"
+    map_file.write_map(str(path), mapping, overwrite=True)
+    content = json.loads(path.read_text())
+    for entry in content["optimizers"]:
+        if entry["model"] == model:
+            entry["global_step"] = None
+    path.write_text(json.dumps(content))
+    return map_file.read_map(str(path))
+
+
 @pytest.mark.parametrize("model", ["generator", "discriminator"])
 def test_the_moving_averages_of_one_network_do_not_excuse_the_others(
     model, tmp_path
@@ -948,6 +1155,61 @@ def test_shadow_variables_in_scopes_are_told_from_weights():
         f"{shadow}/biased" in n and f"{shadow}/local_step" in n
         for n in converted.notes
     )
+
+
+def adam_models():
+    return {m.name: m for m in foreign_models.layers_adam()}
+
+
+def with_shadows(values):
+    for name in [n for n in values if n.endswith("/kernel")]:
+        values[f"ema/{name}/ExponentialMovingAverage"] = values[name] + 1
+
+
+def of_averages(mapping, network):
+    """A map by a user who takes the averages of a network's kernels."""
+    pairs = [
+        dataclasses.replace(p, tf1=f"ema/{p.tf1}/ExponentialMovingAverage")
+        if p.tf1.startswith(network) and p.tf1.endswith("/kernel")
+        else p
+        for p in mapping.pairs
+    ]
+    return dataclasses.replace(mapping, pairs=tuple(pairs))
+
+
+@pytest.mark.parametrize("with_optimizers", [True, False])
+def test_averages_in_place_of_variables_have_no_slots(
+    with_optimizers, tmp_path
+):
+    models = adam_models()
+    checkpoint = written(tmp_path, with_shadows)
+    found = convert.Conversion(checkpoint, models, convert.Options())
+    assert any(n.startswith("6 shadow variables") for n in found.notes)
+    given = of_averages(found.map, "generator")
+    if not with_optimizers:
+        given = dataclasses.replace(given, optimizers=())
+    converted = convert.Conversion(checkpoint, models, convert.Options(), given)
+    with pytest.raises(
+        UserError, match="not to their averages; .*--weights_on"
+    ):
+        converted.load()
+    assert any(n.startswith("3 shadow variables") for n in converted.notes)
+
+
+def test_averages_in_place_of_variables_are_taken_without_state(tmp_path):
+    models = adam_models()
+    checkpoint = written(tmp_path, with_shadows)
+    options = convert.Options(weights_only=True)
+    given = convert.Conversion(checkpoint, models, options).map
+    for network in models:
+        given = of_averages(given, network)
+    converted = convert.Conversion(checkpoint, models, options, given)
+    converted.load()
+    kernel = "generator/dense/kernel"
+    np.testing.assert_array_equal(
+        models["generator"].weights[0].numpy(), checkpoint.read(kernel) + 1
+    )
+    assert not any("shadow variables" in note for note in converted.notes)
 
 
 def variables_in_tf1(*names, shape=(3, 3)):
@@ -1184,6 +1446,22 @@ def test_what_was_left_behind_comes_back_from_the_base():
     )
     for name, value in raw("rmsprop").items():
         np.testing.assert_array_equal(back[name], value, err_msg=name)
+
+
+def test_a_map_lists_all_that_is_left_behind(tmp_path):
+    converted = converted_folder(
+        "averaged", "averaged", tmp_path, weights_only=True
+    )
+    given = map_file.read_map(str(tmp_path / "converted" / "map.json"))
+    assert given == converted.map
+    back = exchange.to_tf1(converted.models, given)
+    assert set(back) | set(given.left) == set(raw("averaged"))
+    assert not set(back) & set(given.left)
+    (note,) = conversion_notes.not_written(given, back)
+    assert note.startswith(f"{len(given.left)} variables of the old checkpoint")
+    assert given.left[0] in note and "--base=OLD" in note
+    whole = exchange.to_tf1(converted.models, given, converted.checkpoint)
+    assert conversion_notes.not_written(given, whole) == []
 
 
 def test_the_files_hold_the_models(tmp_path):
@@ -1442,6 +1720,24 @@ def test_a_dry_run_prints_the_map_and_writes_nothing(
     )
     assert helpers.call_script("convert_checkpoint", *arguments) == 0
     assert "the only one of its kind" in capfd.readouterr().out
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("more", [[], ["--tolerance=0"]])
+def test_a_dry_run_verifies_and_writes_nothing(
+    more, tmp_path, capfd, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    arguments = (
+        f"--checkpoint={FOREIGN / 'raw_scoped'}",
+        f"--keras_model={Path(foreign_models.__file__)}:raw_scoped",
+        "--dry_run",
+        "--verify",
+        *more,
+    )
+    status = helpers.call_script("convert_checkpoint", *arguments)
+    assert status == bool(more)
+    assert capfd.readouterr().out.count("verify  ") == 2
     assert os.listdir(tmp_path) == []
 
 

@@ -382,6 +382,51 @@ def test_a_refusal_names_both_sides_and_an_entry_of_a_map():
     ) in text
 
 
+def refusal(tf1, models):
+    variables = keras_models.variables(models)
+    proposed = pairing.propose(tf1, variables)
+    with pytest.raises(UserError) as error:
+        variable_map.check(proposed, tf1, variables)
+    return str(error.value)
+
+
+def with_norm(*roles, bias=False):
+    """What TF1 has of a dense layer, its batch norm, and another dense layer."""
+    shapes = {"dense__kernel": [3, 6], "dense_1__kernel": [6, 2]}
+    shapes.update({f"dense__norm__{role}": [6] for role in roles})
+    if bias:
+        shapes["dense__bias"] = [6]
+    return in_tf1(**shapes)
+
+
+AVERAGES = ("moving_mean", "moving_variance")
+
+
+@pytest.mark.parametrize(
+    "roles, use_bias, key, cure",
+    [
+        (("beta", *AVERAGES), False, "norm/gamma", "scale=False"),
+        (("gamma", *AVERAGES), False, "norm/beta", "center=False"),
+        (("gamma", "beta", *AVERAGES), True, "/bias", "use_bias=False"),
+    ],
+)
+def test_what_a_layer_of_tf1_has_not_is_to_be_left_out_of_the_model(
+    roles, use_bias, key, cure
+):
+    models = one_layer(batch_norm(name="norm"), use_bias=use_bias)
+    text = refusal(with_norm(*roles), models)
+    assert text.startswith("1 variables have no partner: net/")
+    assert f"{key} (TF1's layer had no " in text
+    assert f"build the Keras layer with {cure})" in text
+    assert "map" not in text
+
+
+def test_a_layer_of_which_tf1_has_nothing_is_not_to_be_changed():
+    text = refusal(with_norm(), one_layer(layer_norm()))
+    assert text.count("the checkpoint has nothing like it") == 1
+    assert "TF1's layer" not in text and "--write_map=FILE" in text
+
+
 def recurrent(kind):
     inputs = keras.Input([2, 4])
     layer = getattr(keras.layers, kind)(4, name="cell")

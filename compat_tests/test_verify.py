@@ -84,6 +84,38 @@ def test_a_graph_is_verified_in_its_process(tmp_path):
     assert row.difference < TOLERANCE and row.size > 0.1
 
 
+@pytest.mark.parametrize("size", [1e-4, 1.0, 1e4])
+@pytest.mark.parametrize(
+    "part, within", [(1e-6, True), (0.9e-5, True), (1.1e-5, False)]
+)
+def test_a_difference_is_judged_by_the_size_of_the_values(
+    part, within, size, capsys
+):
+    reference = np.array([size, -size / 2])
+    candidate = reference + [0, part * size]
+    rows = verify.compare({"y": reference}, {"y": candidate})
+    assert verify.report(rows, 1e-5) == within
+    assert (f"  DIFFERS by {part:.3g} of" in capsys.readouterr().out) != within
+
+
+@pytest.mark.parametrize(
+    "reference, candidate, within",
+    [
+        ([0.0, 0.0], [0.0, 0.0], True),
+        ([0.0, 0.0], [0.0, 1e-40], True),  # kernels flush it to zero
+        ([0.0, 0.0], [0.0, 1e-30], False),
+        ([1.0, np.nan], [1.0, np.nan], False),
+        ([1.0, np.inf], [1.0, 1.0], False),
+        ([1.0, 2.0], [1.0], False),
+    ],
+)
+def test_values_that_have_no_size_are_alike_only_if_equal(
+    reference, candidate, within
+):
+    rows = verify.compare({"y": reference}, {"y": candidate})
+    assert verify.report(rows, 1e-5) == within
+
+
 def test_inputs_of_integers_are_not_all_alike():
     """Random numbers on [-1, 1) would all become 0, the one row of a table."""
     for shape in ([4], [4, 1], [2, 3]):

@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf2gan.migration import batch_statistics, convert, verify
+from tf2gan.migration import (
+    batch_statistics,
+    convert,
+    exchange,
+    tf1_checkpoint,
+    verify,
+)
 from tf2gan.migration.meta_graph import MetaGraph
 from tf2gan.migration.tf1_checkpoint import Tf1Checkpoint, write
 
@@ -109,6 +115,43 @@ def test_averages_that_were_never_saved_are_not_missed(folder, tmp_path):
 def test_inference_is_compared_without_a_note(name, folder):
     row = verified(folder, name)
     assert row.difference < TOLERANCE and row.note == ""
+
+
+def of_epsilon(epsilon, scale):
+    """Changes the epsilon of a model's batch norm, and the size of its outputs."""
+
+    def change(model):
+        for name in ("norm_1", "norm_2"):
+            model.get_layer(name).epsilon = epsilon
+        for weight in model.get_layer("logits").weights:
+            weight.assign(weight * scale)
+
+    return change
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-3])
+@pytest.mark.parametrize("epsilon, within", [(1e-3, True), (1e-5, False)])
+def test_a_wrong_epsilon_is_seen_in_outputs_of_any_size(
+    epsilon, within, scale, folder
+):
+    models = {"discriminator": network()}
+    checkpoint = Tf1Checkpoint(str(folder / "neither"))
+    converted = convert.Conversion(checkpoint, models, convert.Options())
+    converted.load()
+    of_epsilon(epsilon, scale)(models["discriminator"])
+    values = exchange.to_tf1(models, converted.map, checkpoint)
+    path = str(folder / f"scaled_{epsilon}_{scale}")
+    tf1_checkpoint.write(path, values)
+    (row,) = verify.verify_graph(
+        Tf1Checkpoint(path),
+        models,
+        converted.map,
+        {},
+        {},
+        meta=checkpoint.meta_path,
+    )
+    assert verify.report([row], 1e-5) == within
+    assert scale < row.size < 10 * scale
 
 
 def off(model):

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import os
 import signal
+import tempfile
 
 import command_line
 from absl import flags
@@ -43,7 +44,8 @@ flags.DEFINE_string(
 flags.DEFINE_bool(
     "dry_run",
     False,
-    "Print the map and write nothing; status 1 if it cannot be carried out.",
+    "Print the map and write nothing; status 1 if it cannot be carried out. With "
+    "--verify the two sides are compared, too.",
 )
 flags.DEFINE_string("map", None, "Map to use, as --write_map wrote it, edited.")
 flags.DEFINE_string("write_map", None, "File to write the map to.")
@@ -74,7 +76,8 @@ flags.DEFINE_bool(
 flags.DEFINE_float(
     "tolerance",
     1e-5,
-    "Largest difference that --verify accepts.",
+    "Largest difference that --verify accepts in an output, as a part of its largest "
+    "value.",
     lower_bound=0,
 )
 flags.DEFINE_list(
@@ -230,10 +233,10 @@ def _check_meant(conversion):
             )
         if FLAGS[name].value != FLAGS[name].value:
             raise UserError(f"--{name}=nan is no number; give one")
-    if FLAGS.verify and FLAGS.dry_run:
+    if FLAGS.verify and FLAGS.dry_run and conversion == _REGISTRY:
         raise UserError(
-            "--verify runs what was converted, and --dry_run converts nothing; leave "
-            "one of them out"
+            "--verify runs what was converted, and --dry_run converts no model of "
+            "this package; leave one of them out"
         )
 
 
@@ -310,17 +313,20 @@ def _convert_to_keras():
     if FLAGS.write_map:
         map_file.write_map(FLAGS.write_map, conversion.map, FLAGS.overwrite)
     conversion.check()
-    if FLAGS.dry_run:
+    if FLAGS.dry_run and not FLAGS.verify:
         return
     conversion.load()
     if FLAGS.verify:
         _verify_graph(checkpoint, models, conversion.map)
+    if FLAGS.dry_run:
+        return
     conversion.write(FLAGS.output_dir, FLAGS.overwrite)
     print(f"wrote {', '.join(models)} to {FLAGS.output_dir}")
 
 
 def _convert_to_tf1():
     from tf2gan.migration import (
+        conversion_notes,
         exchange,
         keras_files,
         keras_models,
@@ -331,7 +337,7 @@ def _convert_to_tf1():
 
     _check_output(FLAGS.checkpoint, FLAGS.base)
     models = keras_models.load_models(FLAGS.keras_model)
-    mapping = map_file.read_map(FLAGS.map)
+    mapping = given = map_file.read_map(FLAGS.map)
     if FLAGS.weights_only:
         mapping = dataclasses.replace(mapping, optimizers=())
     if FLAGS.checkpoint:
@@ -340,16 +346,29 @@ def _convert_to_tf1():
     values = exchange.to_tf1(models, mapping, base)
     if FLAGS.dry_run:
         print(mapping.table())
+    if base is None:
+        for note in conversion_notes.not_written(given, values):
+            print("note: " + note)
+    if FLAGS.dry_run:
+        if FLAGS.verify:
+            with tempfile.TemporaryDirectory() as part:
+                _write_tf1(part, values, models, mapping, base)
         return
     read = [path for path in (FLAGS.checkpoint, FLAGS.base) if path]
     sources = [tf1_checkpoint.find(path) for path in read]
     with outputs.staged(FLAGS.output_dir, FLAGS.overwrite, sources) as part:
-        path = os.path.join(part, "model.ckpt")
-        tf1_checkpoint.write(path, values)
-        if FLAGS.verify:
-            written = tf1_checkpoint.Tf1Checkpoint(path)
-            _verify_graph(written, models, mapping, base.meta_path)
+        _write_tf1(part, values, models, mapping, base)
     print(f"wrote {len(values)} variables to {FLAGS.output_dir}/model.ckpt")
+
+
+def _write_tf1(folder, values, models, mapping, base):
+    from tf2gan.migration import tf1_checkpoint
+
+    path = os.path.join(folder, "model.ckpt")
+    tf1_checkpoint.write(path, values)
+    if FLAGS.verify:
+        written = tf1_checkpoint.Tf1Checkpoint(path)
+        _verify_graph(written, models, mapping, base.meta_path)
 
 
 def _check_output(*read):
@@ -385,7 +404,8 @@ def _verify_graph(checkpoint, models, mapping, meta=""):
 def _finish(within):
     if not within:
         raise UserError(
-            f"the two sides differ by more than --tolerance={FLAGS.tolerance:g}"
+            f"the two sides differ by more than --tolerance={FLAGS.tolerance:g} of "
+            "the largest value"
         )
 
 

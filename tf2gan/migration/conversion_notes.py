@@ -1,14 +1,14 @@
 """What a user should know of a conversion that can nevertheless be carried out."""
 
 import dataclasses
-from typing import Dict, Iterator, List
+from typing import Container, Dict, Iterator, List
 
 import keras
 import numpy as np
 
 from tf2gan.migration import names, optimizer_state, slots
 from tf2gan.migration.exchange import optimizers_of
-from tf2gan.migration.optimizer_pairing import GraphPowers
+from tf2gan.migration.optimizer_pairing import NO_OWN_STEPS, GraphPowers
 from tf2gan.migration.slots import Inventory
 from tf2gan.migration.tf1_checkpoint import Tf1Checkpoint
 from tf2gan.migration.variable_map import VariableMap
@@ -18,6 +18,7 @@ _EPSILONS = {slots.ADAM: 1e-8, slots.RMSPROP: 1e-10}
 _MOST_RANGES = 20  # in a note
 _MOST_PAIRS = 10  # in a note
 _MOST_NAMES = 10  # in a note
+_MOST_MISSING = 3  # in a note
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +62,24 @@ def notes(facts: Facts) -> List[str]:
     return found
 
 
+def not_written(mapping: VariableMap, written: Container[str]) -> List[str]:
+    """Returns a note on what a checkpoint lacks that goes back to TF1 alone.
+
+    Args:
+      mapping: that the conversion to Keras left.
+      written: names of what goes back.
+    """
+    known = (*mapping.carried, *mapping.unused, *mapping.left)
+    missing = [f"{name:.100}" for name in known if name not in written]
+    if not missing:
+        return []
+    return [
+        f"{len(missing)} variables of the old checkpoint are not in the new one "
+        f"({_first(missing, _MOST_MISSING)}), and a Saver that expects them will not "
+        "restore it; --base=OLD takes them from the old checkpoint"
+    ]
+
+
 def _roles(facts) -> Iterator[str]:
     """Says where a given map pairs what the names say to be different things."""
     odd = [p for p in facts.map.pairs if _differ(p.tf1, p.keras)]
@@ -85,13 +104,19 @@ def _first(texts, count):
 
 
 def _shadows(facts) -> Iterator[str]:
-    if facts.inventory.averages:
-        shadow, owner = next(iter(facts.inventory.averages.items()))
+    taken = {pair.tf1 for pair in facts.map.pairs}
+    left = {
+        shadow: owner
+        for shadow, owner in facts.inventory.averages.items()
+        if shadow not in taken
+    }
+    if left:
+        shadow, owner = next(iter(left.items()))
         yield (
-            f"{len(facts.inventory.averages)} shadow variables of "
+            f"{len(left)} shadow variables of "
             f"ExponentialMovingAverage are left behind ({shadow} of {owner}, "
             "...); to take them, put their names into the map in place of "
-            "those of their variables"
+            "those of their variables, and add --weights_only"
         )
 
 
@@ -146,6 +171,7 @@ def _optimizers(facts) -> Iterator[str]:
         if optimizer is not None:
             yield from _epsilon(pair, optimizer)
             yield from _momentum(pair, optimizer)
+        yield from _uncounted(pair, facts.inventory.steps)
         yield from _contradiction(pair, facts.graph)
 
 
@@ -182,6 +208,17 @@ def _momentum(pair, optimizer) -> Iterator[str]:
         yield (
             f"Momentum of {pair.model} is compiled with nesterov=True; no "
             "checkpoint says whether TF1's had use_nesterov"
+        )
+
+
+def _uncounted(pair, steps) -> Iterator[str]:
+    """Says where step counts are, but nothing tells that one is an optimizer's."""
+    if steps and pair.reason == NO_OWN_STEPS:
+        yield (
+            f"{pair.family} of {pair.model} starts at step 0 in Keras: nothing "
+            f"tells that {_first(steps, _MOST_NAMES)} counts its steps and no "
+            'other\'s; where that matters, as on a schedule, add "steps" to its '
+            "entry in the map"
         )
 
 

@@ -12,6 +12,7 @@ from tf2gan.migration import (
     conversion_notes,
     exchange,
     graph_powers,
+    graph_steps,
     keras_files,
     names,
     optimizer_pairing,
@@ -87,6 +88,7 @@ class Conversion:
             self.map = dataclasses.replace(self.map, optimizers=())
         else:
             self._add_optimizers()
+        self.map = dataclasses.replace(self.map, left=self._left())
         facts = conversion_notes.Facts(
             checkpoint,
             models,
@@ -102,6 +104,12 @@ class Conversion:
         return pairing.propose(
             self.inventory.variables, self._keras, self._options.assume_moving
         )
+
+    def _left(self):
+        """Returns what of the checkpoint a map neither carries over nor lists."""
+        listed = {*self.map.carried, *self.map.unused}
+        listed |= {name for u in self.map.unpaired for name in u.candidates}
+        return tuple(n for n in self.checkpoint.variables if n not in listed)
 
     def _add_optimizers(self):
         """Pairs the optimizers, once all variables have their partners."""
@@ -119,6 +127,9 @@ class Conversion:
             exchange.optimizers_of(self.models),
             self.map.optimizers,
         )
+        trained = {model: self._trained(self.map, model) for model in targets}
+        for model in [pair.model for pair in given] or targets:
+            self._refuse_averages(model, trained.get(model, ()))
         fitting = [pair for pair in given if self._is_fitting(pair, targets)]
         if given and len(fitting) < len(given):
             return given  # which `check` refuses
@@ -130,8 +141,12 @@ class Conversion:
             name: self.checkpoint.variables[name].dtype.name
             for name in self.inventory.steps
         }
-        trained = {model: self._trained(self.map, model) for model in targets}
-        self._graph = self._powers_in_graph()
+        self._graph = self._in_graph(
+            graph_powers.read, "powers of beta", len(self.inventory.powers) > 1
+        )
+        counted = self._in_graph(
+            graph_steps.read, "step counts", bool(self.inventory.steps)
+        )
         return tuple(
             optimizer_pairing.propose(
                 self.inventory,
@@ -141,8 +156,20 @@ class Conversion:
                 dtypes,
                 self._graph,
                 given,
+                counted,
             )
         )
+
+    def _refuse_averages(self, model, trained):
+        """Refuses to go on training from averages with the state of others."""
+        taken = [n for n in trained if n in self.inventory.averages]
+        if taken:
+            raise UserError(
+                f"the map gives the model '{model}' shadow variables of "
+                f"ExponentialMovingAverage, such as {taken[0]:.100}, but the slots "
+                "in the checkpoint belong to the variables and not to their "
+                "averages; leave the optimizers' state behind with --weights_only"
+            )
 
     def _is_fitting(self, pair, targets):
         """Tells whether an optimizer of a given map can be completed."""
@@ -159,17 +186,15 @@ class Conversion:
             and all(n in known and known[n].shape == () for n in named)
         )
 
-    def _powers_in_graph(self):
+    def _in_graph(self, read, what, is_needed):
         """Returns what the graph beside the checkpoint says, if it is needed."""
         path = self.checkpoint.meta_path
-        if len(self.inventory.powers) < 2 or not os.path.isfile(path):
+        if not is_needed or not os.path.isfile(path):
             return {}
         try:
-            return graph_powers.read(path)
+            return read(path)
         except UserError as error:
-            self.notes.append(
-                f"no powers of beta are told by the graph: {error}"
-            )
+            self.notes.append(f"no {what} are told by the graph: {error}")
             return {}
 
     def _trained(self, found, model):

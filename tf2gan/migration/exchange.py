@@ -55,7 +55,8 @@ def to_tf1(
       base: a checkpoint whose other variables are taken along.
 
     Raises:
-      UserError: if the map does not fit.
+      UserError: if the map does not fit, or gives one step counter to optimizers
+        that have done other numbers of steps.
     """
     known = variables(models)
     variable_map.check(mapping, base and base.variables, known)
@@ -65,6 +66,7 @@ def to_tf1(
         value = pair.to_tf1(by_key[pair.keras].numpy())
         values[pair.tf1] = value.astype(pair.dtype)
     targets = optimizers_of(models) if mapping.optimizers else {}
+    _check_counters(mapping, targets)
     for pair in mapping.optimizers:
         if pair.model not in targets:
             raise UserError(not_compiled(pair.model))
@@ -92,6 +94,26 @@ def not_compiled(model: str) -> str:
         f"the map has an optimizer of '{model}', but that model was not compiled "
         "with one"
     )
+
+
+def _check_counters(mapping, targets):
+    """Refuses two optimizers that would write other steps into one variable."""
+    owners = {}
+    for pair in mapping.optimizers:
+        if pair.model in targets:
+            count = int(targets[pair.model].optimizer.iterations.numpy())
+            for field in ("global_step", "beta1_power", "beta2_power"):
+                owner = (pair, count)
+                name = getattr(pair, field)
+                other, steps = owners.setdefault((field, name), owner)
+                if name is not None and steps != count:
+                    raise UserError(
+                        f"the map gives {name:.100} to {other.family} of "
+                        f"'{other.model}', which has done {steps} steps, and to "
+                        f"{pair.family} of '{pair.model}', which has done {count}; "
+                        f'write "{field}": null into the entry of one of them in '
+                        'the map\'s "optimizers"'
+                    )
 
 
 def _by_tf1(mapping, by_key):

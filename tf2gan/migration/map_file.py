@@ -8,13 +8,15 @@ A map is JSON, to be read, edited and read again:
      "assumed": [{"keras": "discriminator/bn/moving_mean", "value": 0.0}],
      "unused": ["..."], "unpaired": [{"keras": "...", "candidates": ["..."]}],
      "optimizers": [{"model": "generator", "beta1_power": "beta1_power_1",
-                     "beta2_power": "beta2_power_1", "family": "Adam", ...}]}
+                     "beta2_power": "beta2_power_1", "family": "Adam", ...}],
+     "left_behind": ["..."]}
 
 An entry of `variables` may have `"transpose": [1, 0]` and then `"reshape": [...]`,
 applied in this order on the way to Keras, and undone on the way back. A map with
 anything in `unpaired` is not carried out: move each into `variables` or `assumed`.
 An entry of `optimizers` needs its model only; what it leaves out, or has as null, is
-found in the checkpoint if possible.
+found in the checkpoint if possible. `left_behind` is for the way back and need not
+be edited.
 Names are looked up in the checkpoint and in the models; none becomes a path.
 """
 
@@ -35,6 +37,14 @@ from tf2gan.migration.variable_map import (
 )
 
 _VERSION = 1
+_PARTS = (
+    "variables",
+    "assumed",
+    "unused",
+    "unpaired",
+    "optimizers",
+    "left_behind",
+)
 _LARGEST_FILE = 1 << 24
 _MOST_AXES = 32
 _MOST_STEPS = 2**53
@@ -67,8 +77,9 @@ def dump(variable_map: VariableMap) -> str:
     """Returns the map as JSON, an entry per line."""
     content = dataclasses.asdict(variable_map)
     content["variables"] = content.pop("pairs")
+    content["left_behind"] = content.pop("left")
     lines = [f' "version": {_VERSION}']
-    for key in ("variables", "assumed", "unused", "unpaired", "optimizers"):
+    for key in _PARTS:
         entries = [_lean(entry) for entry in content[key]]
         if key == "optimizers":
             entries = [_to_edit(entry) for entry in entries]
@@ -127,6 +138,7 @@ def _parse(content):
         "unused": ("unused", lambda e: _typed("unused", e, str)),
         "unpaired": ("unpaired", lambda e: _entry(Unpaired, e)),
         "optimizers": ("optimizers", _optimizer),
+        "left_behind": ("left", lambda e: _typed("left_behind", e, str)),
     }
     unknown = set(content) - set(parsers) - {"version"}
     if unknown:

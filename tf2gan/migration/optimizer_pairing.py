@@ -18,6 +18,7 @@ import numpy as np
 
 from tf2gan.common.errors import UserError
 from tf2gan.migration import names, slots
+from tf2gan.migration.graph_steps import Counted
 from tf2gan.migration.optimizer_state import ADVICE, Target
 from tf2gan.migration.slots import (
     ADAM,
@@ -39,9 +40,11 @@ _SLOTS = {
 
 
 FROM_MAP = "from the map"
+NO_OWN_STEPS = "no step count is known to be its own"
 
 # By the name of Adam's m, the names of the powers of beta1 and beta2.
 GraphPowers = Mapping[str, AbstractSet[Tuple[str, str]]]
+GraphSteps = Mapping[str, Counted]  # by the name of a step counter
 
 
 def propose(
@@ -52,6 +55,7 @@ def propose(
     dtypes: Mapping[str, str],
     graph: Optional[GraphPowers] = None,
     given: Sequence[OptimizerPair] = (),
+    counted: Optional[GraphSteps] = None,
 ) -> List[OptimizerPair]:
     """Returns the optimizers to carry over.
 
@@ -64,17 +68,25 @@ def propose(
       graph: what the graph beside the checkpoint says, if there is one.
       given: entries of a map, which are completed; each is of one of the targets
         and names two powers of beta in `scalars`, or none.
+      counted: what the graph says of the step counters that train ops increase.
 
     Returns:
       One for each of `given`, or else for each model. Where nothing tells the powers
-      of beta of an Adam, it has none and its `steps` are None.
+      of beta of an Adam, it has none and its `steps` are None; so are those of
+      another optimizer if no step counter is known to be its own.
 
     Raises:
       UserError: if a model's optimizer has no single one like it in the
         checkpoint, or its step count cannot be told.
     """
     facts = _Facts(
-        inventory.powers, inventory.steps, scalars, list(targets), graph or {}
+        inventory.powers,
+        inventory.steps,
+        scalars,
+        list(targets),
+        graph or {},
+        _by_model(counted or {}, trained),
+        _only_optimizer(inventory, trained),
     )
     taken = {entry.beta2_power for entry in given} - {None}
     pairs = []
@@ -90,6 +102,26 @@ def propose(
         dtype = dtypes.get(pair.global_step, pair.step_dtype)
         pairs.append(dataclasses.replace(pair, step_dtype=dtype))
     return pairs
+
+
+def _by_model(counted, trained):
+    """Returns what step counters count with models for their variables."""
+    own = {model: set(names_of) for model, names_of in trained.items()}
+    return {
+        step: Counted(
+            frozenset(m for m in own if own[m] and own[m] <= found.always),
+            frozenset(m for m in own if own[m] & found.ever),
+        )
+        for step, found in counted.items()
+    }
+
+
+def _only_optimizer(inventory, trained):
+    """Tells whether a checkpoint shows one optimizer alone, that of one model."""
+    own = {name for names_of in trained.values() for name in names_of}
+    others = [s for s in inventory.slots if s.variable not in own]
+    several = len(trained) > 1 or len(inventory.powers) > 1
+    return not several and not any(s.is_optimizers for s in others)
 
 
 def _counted(entry, wanted, facts, prefix, taken):
@@ -154,6 +186,8 @@ class _Facts:
     scalars: Mapping[str, float]
     models: List[str]
     graph: GraphPowers
+    counted: GraphSteps  # of models, not of variables
+    is_alone: bool  # one optimizer trained all
 
     def in_graph(self, found):
         """Returns the powers of beta that the graph's kernels take with slots."""
@@ -162,16 +196,28 @@ class _Facts:
             names_of |= self.graph.get(slot.tf1, set())
         return [p for p in self.powers if (p.beta1, p.beta2) in names_of]
 
-    def named_steps(self, model):
-        """Returns the global steps that are named after a model."""
-        owners = {s: names.network(s, self.models) for s in self.steps}
-        return [step for step, owner in owners.items() if owner == model]
+    def own_steps(self, model):
+        """Returns the step counters that are known to be those of a model.
 
-    def steps_of(self, model):
-        """Returns the same, or else those that are named after no model."""
-        owners = {s: names.network(s, self.models) for s in self.steps}
-        nobodys = [step for step, owner in owners.items() if owner is None]
-        return self.named_steps(model) or nobodys
+        That says the graph, of what its train ops increase, and else the name.
+        """
+        told = [s for s, found in self._increased() if model in found.always]
+        named = self._named(model)
+        return told or named or (self._named(None) if self.is_alone else [])
+
+    def possible_steps(self, model):
+        """Returns the same, or else those that nothing says to be another's."""
+        shared = [s for s, found in self._increased() if model in found.ever]
+        return self.own_steps(model) or shared or self._named(None)
+
+    def _increased(self):
+        return [(s, self.counted[s]) for s in self.steps if s in self.counted]
+
+    def _named(self, model):
+        """Returns what is named after a model, or none, and no train op increases."""
+        silent = [step for step in self.steps if step not in self.counted]
+        owners = {s: names.network(s, self.models) for s in silent}
+        return [step for step, owner in owners.items() if owner == model]
 
 
 def _slots_of_model(model, wanted, inventory, trained):
@@ -274,7 +320,7 @@ def _evidence(model, facts, prefix, left):
         "powers of beta named after it",
         [p for p in left if names.network(p.beta2, facts.models) == model],
     )
-    counts = [facts.scalars[step] for step in facts.named_steps(model)]
+    counts = [facts.scalars[step] for step in facts.own_steps(model)]
     yield (
         "powers of beta that agree with its global step",
         [
@@ -297,11 +343,12 @@ def _no_powers(model, taken):
 def _adam(entry, wanted, facts, chosen):
     powers, reason = chosen
     model = entry.model
-    own_steps = facts.steps_of(model)
     power = facts.scalars[powers.beta2]
     steps = slots.steps_of(power, wanted.betas[1])
-    if steps is None and power == 0.0 and len(own_steps) == 1:
-        steps = int(facts.scalars[own_steps[0]])  # beta2's power is used up
+    possible = facts.possible_steps(model)
+    if steps is None and power == 0.0:  # beta2's power is used up
+        possible = facts.own_steps(model)
+        steps, reason = _steps_beyond_powers(model, facts, reason)
     if steps is None:
         raise UserError(
             f"cannot tell how many steps Adam of '{model}' has done: "
@@ -309,7 +356,7 @@ def _adam(entry, wanted, facts, chosen):
             "global step is its own" + ADVICE
         )
     _check_beta1(model, wanted, facts.scalars[powers.beta1], steps)
-    agreeing = [s for s in own_steps if facts.scalars[s] == steps]
+    agreeing = [s for s in possible if facts.scalars[s] == steps]
     step = agreeing[0] if agreeing else None
     return dataclasses.replace(
         entry,
@@ -319,6 +366,20 @@ def _adam(entry, wanted, facts, chosen):
         global_step=entry.global_step or step,
         reason=reason,
     )
+
+
+def _steps_beyond_powers(model, facts, reason):
+    """Returns the steps of an Adam whose powers of beta are 0, and the evidence.
+
+    How many more they are changes no step of it, so another's may stand for them.
+    """
+    own = facts.own_steps(model)
+    found = own or facts.possible_steps(model) or facts.steps
+    if len(found) != 1:
+        return None, reason
+    if not own:
+        reason += f"; they are used up, and {found[0]} stands for its steps"
+    return int(facts.scalars[found[0]]), reason
 
 
 def _check_beta1(model, wanted, power, steps):
@@ -336,12 +397,14 @@ def _check_beta1(model, wanted, power, steps):
 
 
 def _plain(entry, facts):
-    own_steps = facts.steps_of(entry.model)
+    own_steps = facts.own_steps(entry.model)
     if len(own_steps) != 1:
-        return dataclasses.replace(entry, reason="no global step")
+        return dataclasses.replace(entry, reason=NO_OWN_STEPS)
     return dataclasses.replace(
         entry,
         steps=int(facts.scalars[own_steps[0]]),
         global_step=own_steps[0],
-        reason="its global step",
+        reason="its train op increases its step count in the .meta file"
+        if own_steps[0] in facts.counted
+        else "its global step",
     )

@@ -15,7 +15,13 @@ from typing import Dict, List, Mapping, Optional, Tuple
 from tf2gan.migration import names, order
 from tf2gan.migration.keras_models import KerasVariable
 from tf2gan.migration.tf1_checkpoint import Variable
-from tf2gan.migration.variable_map import Assumed, Pair, Unpaired, VariableMap
+from tf2gan.migration.variable_map import (
+    MENDED_IN_MODEL,
+    Assumed,
+    Pair,
+    Unpaired,
+    VariableMap,
+)
 
 # Stands in a map for the variable of Keras that one of TF1 lacks.
 NOTHING = "(nothing)"
@@ -60,8 +66,9 @@ def _what_is_left(tf1, keras, pairs, unclear) -> List[Unpaired]:
     """Lists what of a network has no partner, on both sides."""
     used = {pair.tf1 for pair in pairs.values()}
     left = [variable for name, variable in tf1.items() if name not in used]
+    layers = {key.rpartition("/")[0] for key in pairs}
     found = [
-        _unclear(v, unclear, left) or _unpaired(v, left)
+        _unclear(v, unclear, left) or _unpaired(v, left, layers)
         for v in keras
         if v.key not in pairs
     ]
@@ -101,8 +108,8 @@ def _and(words):
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
-def _unpaired(variable, left) -> Unpaired:
-    """Says why a variable has no partner."""
+def _unpaired(variable, left, layers) -> Unpaired:
+    """Says why a variable has no partner; of some layers others have."""
     like = [
         t.name
         for t in left
@@ -129,7 +136,10 @@ def _unpaired(variable, left) -> Unpaired:
             f"its shape {list(variable.shape)} differs from {shapes}; add a "
             '"transpose" or "reshape" to the map',
         )
-    return Unpaired(variable.key, (), "the checkpoint has nothing like it")
+    why = "the checkpoint has nothing like it"
+    if variable.key.rpartition("/")[0] in layers:
+        why = MENDED_IN_MODEL.get(variable.role, why)
+    return Unpaired(variable.key, (), why)
 
 
 def _count(shape):

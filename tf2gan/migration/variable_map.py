@@ -7,6 +7,7 @@ from typing import List, Mapping, Optional, Tuple
 import numpy as np
 
 from tf2gan.common.errors import UserError
+from tf2gan.migration import names
 from tf2gan.migration.keras_models import KerasVariable
 from tf2gan.migration.tf1_checkpoint import Variable
 
@@ -16,6 +17,15 @@ _SLOTS = {
     "RMSProp": [["momentum", "rms"], ["mg", "momentum", "rms"]],
     "Momentum": [["momentum"]],
     "GradientDescent": [],
+}
+# Why a variable of Keras has no partner where only another model can mend that, by
+# its role.
+MENDED_IN_MODEL = {
+    names.GAMMA: "TF1's layer had no scale, the default of tf.contrib's and slim's "
+    "batch_norm; build the Keras layer with scale=False",
+    names.BETA: "TF1's layer had no offset; build the Keras layer with center=False",
+    names.BIAS: "TF1's layer had no bias, as those of tf.contrib and slim with a "
+    "normalizer_fn; build the Keras layer with use_bias=False",
 }
 # In a message; a bias and what its batch norm has are so many.
 _MOST_NAMES = 5
@@ -126,13 +136,32 @@ class OptimizerPair:
 
 @dataclasses.dataclass(frozen=True)
 class VariableMap:
-    """Everything that a conversion does, and what it leaves."""
+    """Everything that a conversion does, and what it leaves.
+
+    Attributes:
+      pairs: of variables.
+      assumed: what the checkpoint does not have.
+      unused: variables of networks that no model has a place for.
+      unpaired: what is to be told before a conversion.
+      optimizers: of the models.
+      left: names of all else in the checkpoint that is not carried over.
+    """
 
     pairs: Tuple[Pair, ...]
     assumed: Tuple[Assumed, ...] = ()
     unused: Tuple[str, ...] = ()
     unpaired: Tuple[Unpaired, ...] = ()
     optimizers: Tuple[OptimizerPair, ...] = ()
+    left: Tuple[str, ...] = ()
+
+    @property
+    def carried(self) -> List[str]:
+        """The names in the checkpoint of what is carried over."""
+        names_of = [pair.tf1 for pair in self.pairs]
+        for pair in self.optimizers:
+            names_of += [slot.tf1 for slot in pair.slots]
+            names_of += [n for n in (*pair.powers, pair.global_step) if n]
+        return names_of
 
     def table(self) -> str:
         """Returns the map as a table, a line per variable."""
@@ -229,8 +258,11 @@ def _refusal(left, tf1):
         why = f"{each.why}: {among}" if among else each.why
         clauses.setdefault(why, []).append(each.keras)
     text = "; ".join(f"{_some(keys)} ({why})" for why, keys in clauses.items())
+    found = f"{len(left)} variables have no partner: {text[:900]}"
+    if all(each.why in MENDED_IN_MODEL.values() for each in left):
+        return found
     return (
-        f"{len(left)} variables have no partner: {text[:900]}; write the map with "
+        f"{found}; write the map with "
         f"--write_map=FILE, complete it{_example(left, tf1 or {})}, and give it "
         "back with --map=FILE"
     )
@@ -251,8 +283,8 @@ def _example(left, tf1):
     return ""
 
 
-def _some(names):
-    shown, more = names[:_MOST_NAMES], len(names) - _MOST_NAMES
+def _some(texts):
+    shown, more = texts[:_MOST_NAMES], len(texts) - _MOST_NAMES
     return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
 
 

@@ -16,6 +16,8 @@ from tf2gan.migration.meta_graph import batch_advice
 from tf2gan.migration.tf1_checkpoint import Tf1Checkpoint
 from tf2gan.migration.variable_map import VariableMap
 
+_TINY = float(np.finfo(np.float32).tiny)
+
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
@@ -37,6 +39,16 @@ class Comparison:
     tensor: str = ""
     note: str = ""
 
+    @property
+    def relative(self) -> float:
+        """The difference as a part of the size; infinite where that is 0.
+
+        0 if it is below float32's normal numbers, which some kernels flush to zero.
+        """
+        if self.difference < _TINY:
+            return 0.0
+        return self.difference / self.size if self.size > 0 else np.inf
+
 
 def compare(
     reference: Mapping[str, Any], candidate: Mapping[str, Any]
@@ -57,13 +69,21 @@ def compare(
 
 
 def report(rows: List[Comparison], tolerance: float) -> bool:
-    """Prints a line per output; returns whether all are within the tolerance."""
+    """Prints a line per output; returns whether all are within the tolerance.
+
+    Args:
+      rows: of the outputs.
+      tolerance: the largest difference of an output, as a part of its largest value
+        on TF1's side.
+    """
     labels = [
         f"{row.name} = {row.tensor}" if row.tensor else row.name for row in rows
     ]
     width = max(map(len, labels))
     for row, label in zip(rows, labels):
-        verdict = "" if row.difference <= tolerance else "  DIFFERS"
+        verdict = ""
+        if not row.relative <= tolerance:
+            verdict = f"  DIFFERS by {row.relative:.3g} of its size"
         print(
             f"verify  {label:{width}}  {str(list(row.shape)):>18}  "
             f"{row.difference:.3g} apart, values up to {row.size:.3g}{verdict}"
@@ -71,7 +91,7 @@ def report(rows: List[Comparison], tolerance: float) -> bool:
     for row in rows:
         if row.note:
             print("note: " + row.note)
-    return all(row.difference <= tolerance for row in rows)
+    return all(row.relative <= tolerance for row in rows)
 
 
 def seeded(shape, dtype, seed: int, name: str) -> np.ndarray:
