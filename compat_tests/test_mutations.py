@@ -17,7 +17,9 @@ SPEC = specs.get_spec("dcgan28")
 BATCH = 8
 ITERATIONS = 2
 SEED = 3
-FEWEST = 39
+FEWEST = 40
+# No fault of a port: `test_unordered` puts it into recordings.
+OF_RECORDINGS = ["recording-raced"]
 found = {}
 
 
@@ -109,7 +111,8 @@ def test_in_all_phases_of_a_resynced_run_no_other_cause_is_claimed(
 
 def test_every_hazard_of_the_catalogue_is_planted(show):
     assert len(HAZARDS) >= FEWEST
-    assert sorted(HAZARDS) == sorted(entry.key for entry in mutations.MUTATIONS)
+    planted = [entry.key for entry in mutations.MUTATIONS] + OF_RECORDINGS
+    assert sorted(HAZARDS) == sorted(planted)
     titles = [hazard.title for hazard in HAZARDS.values()]
     assert len(set(titles)) == len(titles)
     for hazard in HAZARDS.values():

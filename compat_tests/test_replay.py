@@ -158,13 +158,17 @@ def test_a_recorded_script_replays_in_tf2(recorded, version):
 @pytest.mark.parametrize(
     "options, count", [([], None), (["--both_read_old"], 8 * STEPS)]
 )
-def test_a_script_whose_updates_race_replays_whatever_came_out(
+def test_a_script_whose_updates_race_differs_by_its_race_alone(
     options, count, resync, recorded, show
 ):
     folder, _ = recorded(TF115, *options)
     report = replay(folder, _trainer(), resync=resync)
     assert report.first is None, report
     found = report.unordered()
+    assert report.raced == bool(found) and report.alike != report.raced
+    assert {cause.hazard for cause in report.causes} == (
+        {"recording-raced"} if found else set()
+    )
     if count is None:
         show(f"{len(found)} of {8 * STEPS} updates raced and came out of order")
         return

@@ -15,9 +15,10 @@ gradients(images, latent) and generate(latent); see tf2gan/migration/lockstep.py
 
 For a replay, --keras_model may name a function that returns Keras 3 models, and --step
 one that takes them (a dictionary by name) and returns an object with the two steps;
-see tf2gan/migration/keras_implementation.py. Exit status: 0 alike, 1 different, or a
-phase was never recorded (or an error, which is one line on stderr), 2 a flag that
-cannot be parsed.
+see tf2gan/migration/keras_implementation.py. Exit status: 0 alike, 1 different (also if
+only by the order in which the recorded script updated moving averages), or a phase was
+never recorded (or an error, which is one line on stderr), 2 a flag that cannot be
+parsed.
 """
 
 import command_line
@@ -64,6 +65,7 @@ def _replay(trace):
         replay_flags.steps(),
         candidate.variables,
         FLAGS.resync,
+        averages_aside=FLAGS.averages_aside,
     )
     report.notes += candidate.notes
     report.warnings += candidate.warnings

@@ -38,6 +38,12 @@ flags.DEFINE_list(
     "Which steps the trace's phases are: NAME=discriminator_step, "
     "NAME=generator_step.",
 )
+flags.DEFINE_bool(
+    "averages_aside",
+    False,
+    "Leave moving averages uncompared and take the recorded ones: for a script whose "
+    "own updates of them race, so that no port can have the same.",
+)
 
 _ONLY = {
     "lockstep": (
@@ -48,7 +54,7 @@ _ONLY = {
         "iterations",
         "batch_size",
     ),
-    "replay": ("keras_model", "step", "inputs", "steps"),
+    "replay": ("keras_model", "step", "inputs", "steps", "averages_aside"),
 }
 
 

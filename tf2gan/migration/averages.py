@@ -104,6 +104,54 @@ def explain(
     return found
 
 
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How a recorded average, that the candidate updates on two calls, was updated.
+
+    Attributes:
+      text: such as "both read the old value".
+      raced: whether both read the old value, which two ordered updates do not.
+      lost: whether only one of the two is in it.
+      in_order: whether it is in the order of the calls.
+      alike: whether the candidate's updates came out in the same way.
+    """
+
+    text: str
+    raced: bool
+    lost: bool
+    in_order: bool
+    alike: bool
+
+
+def outcomes(evidence: Evidence) -> Dict[str, Outcome]:
+    """Returns how each recorded average came out that two calls update once each.
+
+    Two updates that race come in either order, or both read the old value. Then
+    `assign_sub` adds both moves, and `assign` keeps the update that is written last:
+    the other one is lost. Averages whose recorded value nothing explains are left out.
+    """
+    found = {}
+    for name, made in _updated_by_two(evidence):
+        calls = tuple(batch_statistics(evidence.candidate, name)[0])
+        recorded = _explain_alone(evidence.reference, name)
+        updates = recorded.updates if recorded else ()
+        if updates in _results(calls):
+            found[name] = Outcome(
+                _outcome(calls, updates),
+                updates[0] == RACE,
+                len(updates) == 1,
+                updates == calls,
+                updates == made.updates,
+            )
+    return found
+
+
+def shows_chance(found: Dict[str, Outcome]) -> bool:
+    """Whether the outcomes of a phase can be those of no script that orders updates."""
+    texts = {outcome.text for outcome in found.values()}
+    return len(texts) > 1 or any(outcome.raced for outcome in found.values())
+
+
 def unordered(
     evidence: Evidence,
 ) -> Dict[str, List[Tuple[str, np.ndarray]]]:
@@ -112,26 +160,44 @@ def unordered(
     Two updates of one average in one `session.run` may come in either order, or both
     read the old value. A recording with one of these other results was made by a
     graph that leaves the order to chance, so a candidate need not have the same. A
-    recording in the order of the calls shows no chance, and is not among them.
+    recording in the order of the calls shows no chance, and is not among them. One that
+    lost an update may as well be of a script that has no second one: it is among them
+    where averages of the same phase came out in several ways.
 
     Returns:
       By name of an average that differs and that the candidate updated on both
       calls: each order in words, and its result from the reference's old value.
     """
-    found = {}
+    differing = {
+        difference.name
+        for difference in evidence.differences
+        if difference.kind == "moving average" and not difference.allowed
+    }
+    if not differing:
+        return {}
+    with_lost = shows_chance(outcomes(evidence))
+    return {
+        name: _other_orders(evidence, name, made, with_lost)
+        for name, made in _updated_by_two(evidence)
+        if name in differing
+    }
+
+
+def _updated_by_two(evidence):
+    """Yields averages that the candidate updates once on each of two calls, and how."""
     for difference in evidence.differences:
         name = difference.name
-        if difference.kind != "moving average" or difference.allowed:
+        of_mean = name.replace(VARIANCE, MEAN)
+        if difference.kind != "moving average":
             continue
-        if not _comparable(evidence, name):
+        if not all(_comparable(evidence, n) for n in {name, of_mean}):
             continue
-        made = _explain_candidate(evidence.candidate, name)
+        made = _explain_alone(evidence.candidate, name)
         if made and _is_once_each(made):
-            found[name] = _other_orders(evidence, name, made)
-    return found
+            yield name, made
 
 
-def _explain_candidate(side, name):
+def _explain_alone(side, name):
     """Explains one average by itself, with the rate that fits it."""
     mean = _shortest(side, name.replace(VARIANCE, MEAN), None)
     if name.endswith("/" + MEAN) or mean is None:
@@ -145,18 +211,33 @@ def _is_once_each(made):
     return len(updates) == len(set(updates)) == 2
 
 
-def _other_orders(evidence, name, made):
+def _other_orders(evidence, name, made, with_lost):
     statistics, _ = batch_statistics(evidence.candidate, name, made.bessel)
     old = np.asarray(evidence.reference.before[name], np.float64)
     calls = tuple(statistics)
-    orders = [calls[::-1], (RACE, *calls)]
     return [
         (
-            str(dataclasses.replace(made, updates=order)).rpartition(": ")[2],
+            _outcome(calls, order),
             predict(old, statistics, order, made.rate)[0],
         )
-        for order in orders
+        for order in _results(calls)
+        if order != calls and (with_lost or len(order) > 1)
     ]
+
+
+def _results(calls):
+    """Returns how two updates that race can come out."""
+    return [calls, calls[::-1], (RACE, *calls), calls[:1], calls[1:]]
+
+
+def _outcome(calls, updates):
+    """Says how two updates on these calls came out."""
+    if updates[0] == RACE:
+        return "both read the old value"
+    if len(updates) == 1:
+        [lost] = set(calls) - set(updates)
+        return f"the update on {lost} images was lost"
+    return " before ".join(updates)
 
 
 def batch_statistics(
@@ -233,14 +314,24 @@ def _shortest(side, name, rate):
 
 
 def _explain_variance(side, name, of_mean):
-    """Fits the updates of the layer's mean with and without Bessel's correction."""
+    """Fits the updates of the layer's mean with and without Bessel's correction.
+
+    Where they race, the two averages may come out differently: then at the mean's rate.
+    """
     if of_mean is None:
         return None
-    fits = [
-        _fit(side, name, of_mean.updates, of_mean.rate, bessel)
-        for bessel in (False, True)
-    ]
-    return min(filter(None, fits), key=lambda fit: fit.error, default=None)
+    labels = tuple(batch_statistics(side, name)[0])
+    results = _results(labels) if len(labels) == 2 and of_mean.updates else []
+    for orders in ([of_mean.updates], results):
+        fits = [
+            _fit(side, name, updates, of_mean.rate, bessel)
+            for updates in orders
+            for bessel in (False, True)
+        ]
+        best = min(filter(None, fits), key=lambda fit: fit.error, default=None)
+        if best:
+            return best
+    return None
 
 
 def _fit(side, name, updates, rate, bessel=False):

@@ -49,19 +49,27 @@ FINGERPRINTS: List[Callable[[Evidence], Found]] = [
     updates.updates_missing,
     updates.updates_unscoped,
     updates.updates_in_another_order,
+    updates.recording_raced,
 ]
 
 
 def find(evidence: Evidence) -> List[Cause]:
     """Returns the causes that a phase shows; none if nothing differs in it."""
-    if all(difference.allowed for difference in evidence.differences):
-        return []
     with np.errstate(all="ignore"):
         return [
             Cause(*found, evidence.iteration, evidence.phase)
-            for function in FINGERPRINTS
+            for function in _fingerprints(evidence)
             for found in _whole(function, evidence)
         ]
+
+
+def _fingerprints(evidence):
+    """Returns those to try: of a difference by order alone, what the order says."""
+    if not all(difference.allowed for difference in evidence.differences):
+        return FINGERPRINTS
+    if any(difference.unordered for difference in evidence.differences):
+        return [updates.recording_raced]
+    return []
 
 
 def _whole(function, evidence):

@@ -51,7 +51,12 @@ class Node:
         if not count:
             return NOT_COMPARED
         tensors = "1 tensor" if count == 1 else f"{count} tensors"
-        return f"{wrong} of {tensors} different" if wrong else f"{tensors}, ok"
+        if wrong:
+            return f"{wrong} of {tensors} different"
+        unordered = sum(1 for leaf in self.leaves if leaf.unordered)
+        if unordered:
+            return f"{tensors}, {unordered} of them in another order"
+        return f"{tensors}, ok"
 
     def different(self) -> List[Difference]:
         """Returns the comparisons beyond the tolerance."""

@@ -82,6 +82,7 @@ class Evidence:
       candidate: what the other side showed.
       differences: the comparisons that were made of it.
       previous: the phase before this one.
+      recorded: whether the reference is a recording, which nobody can run again.
     """
 
     iteration: int
@@ -90,6 +91,7 @@ class Evidence:
     candidate: Side
     differences: List[Difference] = dataclasses.field(default_factory=list)
     previous: Optional["Evidence"] = None
+    recorded: bool = False
 
     def __post_init__(self) -> None:
         """Lets the candidate's activations stand in for those not recorded.

@@ -136,6 +136,19 @@ _ENTRIES = (
         "Order them: the second reads after the first has written.",
     ),
     Hazard(
+        "recording-raced",
+        "The recorded script's own updates of a moving average raced",
+        "The script updates an average on real and on generated images in one "
+        "session.run and orders the two by nothing: either comes first, or both "
+        "read the old value. It would record other averages each time.",
+        "Moving averages of layers that are called twice differ, nothing else "
+        "does.",
+        "Leave the port as it is. scripts/audit_graph.py on the script's .meta "
+        "lists the race; to be sure of the averages, record again with the second "
+        "update under a control dependency on the first; to compare all else, "
+        "replay with --averages_aside.",
+    ),
+    Hazard(
         "biased-variance",
         "The biased variance is averaged",
         "TF1's fused kernel returns n/(n-1) times it; Keras 3 averages it as "

@@ -23,6 +23,7 @@ import numpy as np
 
 from tf2gan.common.errors import UserError
 from tf2gan.migration import (
+    average_names,
     convert,
     exchange,
     keras_probe,
@@ -39,6 +40,9 @@ _KNOWN = (*PHASES, *_OPTIONAL, "gradients")
 
 class KerasImplementation:
     """Models, steps, and the map of their variables, under the trace's names.
+
+    Moving averages are called `LAYER/moving_mean` and `LAYER/moving_variance`, whatever
+    the trace calls them.
 
     Attributes:
       notes: how optimizers were paired, and what is left behind, a line each.
@@ -70,9 +74,15 @@ class KerasImplementation:
         conversion.check_map()
         self.notes: List[str] = conversion.notes
         self._models = models
-        self._map = _with_powers(
+        mapping = _with_powers(
             conversion.map, conversion.inventory.powers, trace
         )
+        recorded = [variable.name for variable in trace.variables]
+        self._map = average_names.standard(mapping, models, recorded)
+        self._names = {
+            pair.tf1: own.tf1
+            for pair, own in zip(mapping.pairs, self._map.pairs)
+        }
         self._steps = _Steps(steps)
         for name in _KNOWN:
             self._offer(name)
@@ -90,10 +100,16 @@ class KerasImplementation:
         exchange.load_values(self._models, mapping, state.__getitem__)
 
     def names(self, trace: Trace) -> Dict[str, Optional[str]]:
-        """Returns the trace's names, with None for what the models do not have."""
+        """Returns the trace's names and the own ones, None for what is not there.
+
+        They are the same but for moving averages of other names than TF1's.
+        """
         own = self.state()
-        recorded = (variable.name for variable in trace.variables)
-        return {name: name if name in own else None for name in recorded}
+        recorded = [variable.name for variable in trace.variables]
+        names = {name: self._names.get(name, name) for name in recorded}
+        return {
+            n: other if other in own else None for n, other in names.items()
+        }
 
     def _offer(self, name):
         method = self._steps.find(name)

@@ -150,18 +150,23 @@ def _unchanged(variables: List[keras.Variable]) -> Iterator[None]:
 
 
 def _scopes(model, name, mapping):
-    """Returns by id of a layer the one scope that its variables have in TF1."""
+    """Returns by id of a layer the one scope that its variables have in TF1.
+
+    Where they have several it is that of its averages, by which these are looked up.
+    """
     paired = {pair.keras: pair.tf1 for pair in mapping.pairs}
     found = {}
     for variable in keras_models.variables({name: model}):
         if variable.key in paired:
             scope = paired[variable.key].rpartition("/")[0]
             found[id(variable.variable)] = scope
-    scopes = {
-        id(layer): {found[id(v)] for v in layer.weights if id(v) in found}
-        for layer in model.layers
-    }
-    return {key: one.pop() for key, one in scopes.items() if len(one) == 1}
+    scopes = {}
+    for layer in model.layers:
+        for variables in (layer.non_trainable_weights, layer.weights):
+            one = {found[id(v)] for v in variables if id(v) in found}
+            if len(one) == 1:
+                scopes.setdefault(id(layer), one.pop())
+    return scopes
 
 
 def _with_suffix(name, suffix):

@@ -5,10 +5,11 @@ call, all that was recorded is compared in the order in which a step computes it
 feed, loss, gradient, slot, weight, moving average, step count.
 
 A script whose two updates of a moving average race (on real and on generated images,
-in one `session.run`) recorded one of three results. Where a recorded average is, within
-the tolerance, that of another order than the candidate's, this is no difference: the
-report has it as the unordered update that it is, and the candidate goes on with the
-recorded value.
+in one `session.run`) recorded one of several results. Where a recorded average is,
+within the tolerance, that of another order than the candidate's, this is no fault of
+the candidate: the report has it as the unordered update that it is, names the race, and
+calls the two neither alike nor the average a first difference. The candidate goes on
+with the recorded value.
 
 A recording may have variables after chosen steps only. Between these the candidate runs
 freely, and of a step without them feeds and losses are compared. A cause is looked for
@@ -23,6 +24,7 @@ import numpy as np
 
 from tf2gan.common.errors import UserError
 from tf2gan.migration import (
+    average_names,
     averages,
     implementations,
     lockstep,
@@ -46,6 +48,7 @@ def replay(
     variables: Optional[Mapping[str, Optional[str]]] = None,
     resync: bool = False,
     stop: bool = False,
+    averages_aside: bool = False,
 ) -> Report:
     """Runs the recorded steps and compares them with the record.
 
@@ -67,6 +70,8 @@ def replay(
       resync: whether to load the recorded variables after each call that has them, so
         that each step's own fault shows and not only the first.
       stop: whether to end at the first difference.
+      averages_aside: whether to leave moving averages uncompared and give the
+        implementation the recorded ones after each call that has them.
 
     Returns:
       All comparisons, and causes and verdicts as `lockstep.run` gives them.
@@ -76,8 +81,14 @@ def replay(
     """
     trace = traces.read(folder)
     side = _Implementation(trace, implementation, inputs, steps, variables)
-    comparison = _Comparison(tolerance, side, trace.initial_state(), resync)
-    report = Report(tolerance=tolerance, warnings=trace.warnings())
+    comparison = _Comparison(
+        tolerance, side, trace.initial_state(), resync, averages_aside
+    )
+    report = Report(
+        tolerance=tolerance,
+        warnings=trace.warnings(),
+        averages_aside=averages_aside,
+    )
     for call in trace.calls():
         evidence = comparison.call(call)
         _take_into(report, call, evidence, resync, side)
@@ -130,6 +141,20 @@ class _Implementation:
         self._steps = _methods(trace, implementation, steps or {})
         self._arguments = {}
         self._shown = set()
+        self._trained = {v.name for v in trace.variables if v.trainable}
+        self._trained.update(n for phase in trace.phases for n in phase.trains)
+
+    def kind(self, recorded, own):
+        """Returns the kind of a variable.
+
+        Where the trace's name does not say that it is a moving average, the
+        implementation's may, or that nothing trains it.
+        """
+        kind = lockstep.kind_of(recorded)
+        if kind != "weight" or recorded in self._trained:
+            return kind
+        is_average = average_names.is_average(recorded)
+        return "moving average" if is_average else lockstep.kind_of(own)
 
     def own(self, recorded):
         """Returns recorded arrays by the implementation's names."""
@@ -237,9 +262,10 @@ class _Labels:
 class _Comparison:
     """Compares calls, and knows the recorded state and which gradients are zero."""
 
-    def __init__(self, tolerance, side, initial, resync):
+    def __init__(self, tolerance, side, initial, resync, averages_aside):
         self._tolerance, self._side = tolerance, side
         self._resync, self._has_differed = resync, False
+        self._averages_aside = averages_aside
         self._calls = {}
         self._noisy = set()
         self._recorded = side.own(initial)  # empty where nothing is
@@ -262,10 +288,13 @@ class _Comparison:
             reference,
             candidate,
             previous=self._previous,
+            recorded=True,
         )
         self._compare_all(evidence)
         self._settle(evidence)
         self._allow_unordered(evidence)
+        if self._averages_aside:
+            self._take_averages(evidence.reference.after)
         self._previous = dataclasses.replace(evidence, previous=None)
         return evidence
 
@@ -313,6 +342,8 @@ class _Comparison:
                 for name, value in one.gradients.items()
             ]
         found += self._states(one.after, other.after)
+        if self._averages_aside:
+            found = [item for item in found if item[0] != "moving average"]
         evidence.differences = [
             self._compare(evidence, kind, name, values)
             for kind, name, values in found
@@ -322,7 +353,7 @@ class _Comparison:
         """Returns kind, name and both values of the variables, in order of kinds."""
         names = self._side.recorded_names
         found = [
-            (lockstep.kind_of(names[name]), name, (value, state.get(name)))
+            (self._side.kind(names[name], name), name, (value, state.get(name)))
             for name, value in recorded.items()
         ]
         return sorted(found, key=lambda item: lockstep.KINDS.index(item[0]))
@@ -342,8 +373,17 @@ class _Comparison:
             bound = max(self._tolerance.relative, _LEAST_BOUND)
             trials.settle(evidence, variants, bound)
 
+    def _take_averages(self, recorded):
+        averages_ = {
+            name: value
+            for kind, name, (value, _) in self._states(recorded, {})
+            if kind == "moving average"
+        }
+        if averages_:
+            self._side.load_own(averages_)
+
     def _allow_unordered(self, evidence):
-        """Accepts averages that the recording updated in another order."""
+        """Tells averages that the recording updated in another order from others."""
         if all(difference.allowed for difference in evidence.differences):
             return
         results = averages.unordered(evidence)

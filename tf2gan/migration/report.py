@@ -163,6 +163,7 @@ class Report:
       not_shown: of a replay, which of activations and gradients the implementation
         does not show.
       unrecorded: of a replay, the phases of which the trace has no call.
+      averages_aside: of a replay, whether moving averages were not compared.
     """
 
     first: Optional[Difference] = None
@@ -183,11 +184,22 @@ class Report:
     notes: List[str] = dataclasses.field(default_factory=list)
     not_shown: List[str] = dataclasses.field(default_factory=list)
     unrecorded: List[str] = dataclasses.field(default_factory=list)
+    averages_aside: bool = False
 
     @property
     def alike(self) -> bool:
-        """Whether every phase was compared, and none showed a difference."""
-        return self.first is None and not self.unrecorded
+        """Whether every phase was compared, and none showed a difference.
+
+        Moving averages that TF1 updated in another order are none of the candidate's
+        faults, and yet not alike.
+        """
+        whole = self.first is None and not self.unrecorded
+        return whole and not self.unordered()
+
+    @property
+    def raced(self) -> bool:
+        """Whether the order of a recording's updates is all that differs."""
+        return self.first is None and bool(self.unordered())
 
     def add(self, difference: Difference) -> None:
         """Takes a comparison into account."""

@@ -1,5 +1,6 @@
 """Writes a comparison's report as one page that needs nothing else."""
 
+import re
 from html import escape
 from typing import Iterator, List, Sequence
 
@@ -107,7 +108,7 @@ _HEAD = (
 
 def to_html(report: Report) -> str:
     """Returns the whole page."""
-    title = "Comparison: " + ("different" if report.first else "alike")
+    title = "Comparison: " + _outcome(report)[0]
     parts = [
         _HEAD.format(title=title, style=_STYLE),
         *_top(report),
@@ -124,11 +125,11 @@ def to_html(report: Report) -> str:
 
 def _top(report) -> Iterator[str]:
     style = "ok" if report.alike else "bad"
-    word, _, outcome = verdict(report).partition(" ")
+    word, outcome = _outcome(report)
     reference = report.settings.get("reference", "reference")
     candidate = report.settings.get("candidate", "candidate")
     yield f"<h1>{_code(candidate)} against {_code(reference)}</h1>"
-    yield (f'<p class="verdict {style}"><b>{word}</b> {escape(outcome)}</p>')
+    yield (f'<p class="verdict {style}"><b>{word}</b>{escape(outcome)}</p>')
     if report.first and report.unordered():
         yield f"<p>{escape(unordered(report))}</p>"
     for sentence in coverage(report):
@@ -139,8 +140,14 @@ def _top(report) -> Iterator[str]:
         yield f"<p><b>note:</b> {escape(note)}</p>"
 
 
+def _outcome(report):
+    """Returns the word of the verdict, and what follows it."""
+    [(word, outcome)] = re.findall(r"(?s)^(\w+)(.*)", verdict(report))
+    return word, outcome
+
+
 def _causes(report) -> Iterator[str]:
-    if not report.first:
+    if not report.first and not report.raced:
         return
     yield "<h2>Likely causes</h2>"
     if not report.causes:

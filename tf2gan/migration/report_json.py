@@ -18,8 +18,11 @@ def to_json(report: Report) -> str:
 
     Its members: `format` and `version`; `settings`, `warnings`, `tolerance`,
     `iterations`, `alike`; `unordered`, the moving averages that a recording updated
-    in an order left to chance; `first`, the first difference or null; `causes`, each
-    with the texts of the catalogue; `averages`, the verdicts on moving averages;
+    in another order than the candidate, and `raced`, whether these are all that
+    differs, so that the two are not `alike` and there is no `first`;
+    `averages_aside`, whether moving averages were not compared at all; `first`, the
+    first difference or null; `causes`, each with the texts of the catalogue;
+    `averages`, the verdicts on moving averages;
     `dataflow`, the tree of the step that differed first; `tensors`, each with its
     largest differences, the tolerance it would need and its history as rows of
     iteration, phase, absolute and relative difference. Where a difference is not
@@ -50,6 +53,8 @@ def as_dictionary(report: Report) -> Dict[str, Any]:
         "not_shown": report.not_shown,
         "alike": report.alike,
         "first": _difference(report.first),
+        "raced": report.raced,
+        "averages_aside": report.averages_aside,
         "unordered": [_difference(d) for d in report.unordered()],
         "causes": [_cause(cause) for cause in report.causes],
         "averages": [dataclasses.asdict(row) for row in report.averages],

@@ -47,23 +47,31 @@ def text(report: Report) -> str:
 def verdict(report: Report) -> str:
     """Returns the outcome as a sentence."""
     iterations = _count(report.iterations, "iteration")
-    if report.first is None:
-        alike = (
-            f"alike{_compared(report)}: no difference beyond the tolerance in "
+    if report.first:
+        return f"different, first in {report.first}"
+    if report.raced:
+        return (
+            f"different{_compared(report)} only in the order of the recording's own "
+            f"updates: no other difference beyond the tolerance in {iterations}; "
+            f"{unordered(report)}"
         )
-        alike += iterations
-        return "; ".join(filter(None, [alike, unordered(report)]))
-    return f"different, first in {report.first}"
+    return (
+        f"alike{_compared(report)}: no difference beyond the tolerance in "
+        f"{iterations}"
+    )
 
 
 def _compared(report):
-    """Returns the phases that were compared, where these are not all."""
-    if not report.unrecorded:
-        return ""
-    return (
-        f" in {' and '.join(report.phases())}; "
-        f"{' and '.join(report.unrecorded)} not recorded"
-    )
+    """Returns what was compared, where this is not all."""
+    said = ""
+    if report.averages_aside:
+        said = ", with moving averages set aside"
+    if report.unrecorded:
+        said += (
+            f" in {' and '.join(report.phases())}; "
+            f"{' and '.join(report.unrecorded)} not recorded"
+        )
+    return said
 
 
 def none_recognised(report: Report) -> str:
@@ -74,7 +82,18 @@ def none_recognised(report: Report) -> str:
         f"{what}, without which causes in {_TOLD_BY[what]} cannot be told"
         for what in report.not_shown
     )
-    return f"none recognised: the port gives no {told}"
+    return f"none recognised: the port gives no {told}{_may_have_raced(report)}"
+
+
+def _may_have_raced(report):
+    """Says so where averages alone differ, and what the layers gave is not known."""
+    kinds = {t.kind for t in report.tensors() if not t.allowed}
+    if "activations" not in report.not_shown or kinds != {"moving average"}:
+        return ""
+    return (
+        "; moving averages alone differ, as they do where the script's own updates "
+        "of them race: scripts/audit_graph.py on its .meta says if they can"
+    )
 
 
 def unordered(report: Report) -> str:
@@ -189,7 +208,7 @@ def _verdict(report) -> Iterator[str]:
 
 
 def _causes(report) -> Iterator[str]:
-    if report.first is None:
+    if report.first is None and not report.raced:
         return
     if report.causes:
         yield "likely causes"

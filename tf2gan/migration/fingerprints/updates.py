@@ -110,8 +110,11 @@ def updates_unscoped(evidence: Evidence) -> Found:
 
 def updates_in_another_order(evidence: Evidence) -> Found:
     """Compares order and number of the updates of one average."""
+    raced, _ = _raced(evidence)
     for name, (one, other) in _explained(evidence):
         if one.updates == other.updates or not (one.updates and other.updates):
+            continue
+        if name in raced:
             continue
         hazard = _order_hazard(one.updates, other.updates)
         if hazard and common.steps_per_step(evidence) == 1:
@@ -121,6 +124,49 @@ def updates_in_another_order(evidence: Evidence) -> Found:
                 f"{name} fits that within {other.error:.2g}",
             )
             return
+
+
+def recording_raced(evidence: Evidence) -> Found:
+    """Looks for recorded averages that only another order of two updates explains."""
+    raced, is_chance = _raced(evidence)
+    if not raced:
+        return
+    texts = sorted(outcome.text for outcome in raced.values())
+    finding = (
+        f"the recording updated {texts[0]}: if the script orders its updates, the "
+        "port must, too; if not, they raced"
+    )
+    if is_chance:
+        finding = (
+            "the recorded script's own updates of moving averages raced: its "
+            "port need not follow"
+        )
+    counts = [f"{texts.count(t)} times {t}" for t in dict.fromkeys(texts)]
+    yield (
+        "recording-raced",
+        finding,
+        f"{', '.join(counts)}; from the values before and the batches' "
+        "statistics this gives what was recorded",
+    )
+
+
+def _raced(evidence):
+    """Returns what a recording has in another order, and if chance is sure.
+
+    Of the candidate's two updates it must have both, or the phase must show chance: a
+    single one may be all that the script makes.
+    """
+    if not evidence.recorded:
+        return {}, False
+    found = averages.outcomes(evidence)
+    is_chance = averages.shows_chance(found)
+    raced = {
+        name: outcome
+        for name, outcome in found.items()
+        if not outcome.in_order and not outcome.alike
+        if is_chance or not outcome.lost
+    }
+    return raced, is_chance
 
 
 def _order_hazard(one, other):
