@@ -7,6 +7,7 @@ averages otherwise than `tf.layers` did, a small class restores TF1's kernel.
 import contextlib
 import functools
 import threading
+import warnings
 from typing import Callable, Iterator, List, Optional, Sequence, Union
 
 import keras
@@ -22,18 +23,24 @@ LEAST_FUSED_EPSILON = 1.001e-5
 
 _LEAST_NORMAL_FLOAT32 = 2.0**-126
 
-# What is chosen in this thread: names of scopes, and a list for the updates.
+# What is chosen in this thread: names of scopes, a list for the updates, and
+# the scopes of the layers that had one.
 _updating = threading.local()
-_ALL = (None, None)
+_ALL = (None, None, None)
 
 
 @contextlib.contextmanager
 def update_ops(scopes: Sequence[str]) -> Iterator[List[Callable[[], None]]]:
     """Chooses the moving-average updates of the networks named in `scopes`.
 
-    While entered, a `BatchNormalization` that is called for training updates
-    its moving averages only if its path begins with one of the scopes. Outside,
-    all of them do. A `tf.function` keeps what held when it was traced.
+    While entered, a `BatchNormalization` of this module that is called for
+    training updates its moving averages only if the first part of its path is
+    one of the scopes: "discriminator" of "discriminator/batch_norm". That is a
+    `keras.name_scope` in which it was made; without one, its own name is all of
+    its path. Outside, all of them update. A `tf.function` keeps what held when
+    it was traced. Layers of Keras itself always update.
+
+    Warns when it is left and there were such calls, but none in some scope.
 
     Yields:
       A list that gets each update, done or not; calling one of them does it.
@@ -41,12 +48,13 @@ def update_ops(scopes: Sequence[str]) -> Iterator[List[Callable[[], None]]]:
     # TF1: updates are operations that somebody must run.
     # TF2: a layer updates when it is called; `scopes` says which may.
     previous = getattr(_updating, "chosen", _ALL)
-    updates = []
-    _updating.chosen = (tuple(scopes), updates)
+    updates, called = [], {}
+    _updating.chosen = (tuple(scopes), updates, called)
     try:
         yield updates
     finally:
         _updating.chosen = previous
+    _warn_of_unmatched(scopes, called)
 
 
 def dense(
@@ -386,11 +394,26 @@ class BatchNormalization(keras.layers.Layer):
 
     def _average(self, average, value, decay):
         update = functools.partial(_update, average, value, decay)
-        scopes, updates = getattr(_updating, "chosen", _ALL)
-        if scopes is None or self.path.split("/")[0] in scopes:
+        scopes, updates, called = getattr(_updating, "chosen", _ALL)
+        scope = self.path.split("/")[0]
+        if scopes is None or scope in scopes:
             update()
         if updates is not None:
             updates.append(update)
+            called[scope] = None
+
+
+def _warn_of_unmatched(scopes, called):
+    unmatched = [scope for scope in scopes if scope not in called]
+    if called and unmatched:
+        warnings.warn(
+            f"update_ops({list(scopes)}): no layer called for training has a "
+            f"path whose first part is '{unmatched[0]}', but "
+            f"{', '.join(called)}; name these, or make the layers under "
+            f"keras.name_scope('{unmatched[0]}')",
+            # The one who left the context, behind contextlib.
+            stacklevel=4,
+        )
 
 
 def _policy(inputs):

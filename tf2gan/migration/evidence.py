@@ -1,7 +1,7 @@
 """What one phase showed of both implementations, for those who look for the cause."""
 
 import dataclasses
-from typing import Dict, Iterator, List, Optional, Tuple
+from typing import Dict, FrozenSet, Iterator, List, Optional, Tuple
 
 import numpy as np
 
@@ -83,6 +83,8 @@ class Evidence:
       differences: the comparisons that were made of it.
       previous: the phase before this one.
       recorded: whether the reference is a recording, which nobody can run again.
+      optimizer_counts: step counts of the candidate that are those of its optimizers,
+        each of which has one of its own.
     """
 
     iteration: int
@@ -92,6 +94,7 @@ class Evidence:
     differences: List[Difference] = dataclasses.field(default_factory=list)
     previous: Optional["Evidence"] = None
     recorded: bool = False
+    optimizer_counts: FrozenSet[str] = frozenset()
 
     def __post_init__(self) -> None:
         """Lets the candidate's activations stand in for those not recorded.

@@ -169,6 +169,10 @@ def shared_global_step(evidence: Evidence) -> Found:
         name = difference.name
         if difference.kind != "step count":
             continue
+        # An optimizer's count is nobody's second one: which step of the reference it
+        # stands for was a guess.
+        if name in evidence.optimizer_counts:
+            continue
         if _moved_by_candidate_only(evidence, name):
             side = evidence.candidate
             yield (

@@ -6,24 +6,49 @@ from tf2gan.migration import averages, measure
 from tf2gan.migration.evidence import Evidence, network_of
 from tf2gan.migration.fingerprints import common
 from tf2gan.migration.fingerprints.common import Found
+from tf2gan.migration.report import in_words
+
+# The share of a factor's distance from 1 that its measurement may be off by.
+_TIGHT = 0.1
 
 
 def biased_variance(evidence: Evidence) -> Found:
-    """Tells the two variances apart by the factor n / (n - 1)."""
-    for name, (one, other) in _explained(evidence):
-        if name.endswith(averages.VARIANCE) and one.bessel != other.bessel:
-            if not one.updates or not other.updates:
-                continue
-            which = "biased" if one.bessel else "unbiased"
-            factor = "(n-1)/n" if one.bessel else "n/(n-1)"
-            yield (
-                "biased-variance",
-                f"{which} moving variance (factor {factor})",
-                f"{name} moves as by {_ratio(evidence, name, one, other):.6f} "
-                f"times the reference's variance; (n-1)/n is "
-                f"{1 - 1 / one.size:.6f} for the n = {one.size} of a batch",
-            )
+    """Tells the two variances apart by the factor n / (n - 1).
+
+    Every moving variance that was updated and differs must be off by it, for its own
+    n, or by nothing.
+    """
+    explained, fitting = dict(_explained(evidence)), []
+    differing = {d.name for d in evidence.differences if not d.allowed}
+    for name, (one, other) in explained.items():
+        if name not in differing or not name.endswith(averages.VARIANCE):
+            continue
+        if not one.updates or one.updates != other.updates:
+            continue
+        ratio, unsure = _ratio(evidence, name, explained)
+        apart = 1 / (one.size if ratio < 1 else one.size - 1)
+        if unsure > _TIGHT * apart:
+            continue
+        if abs(abs(ratio - 1) - apart) <= _TIGHT * apart:
+            fitting.append((name, one, ratio))
+        elif abs(ratio - 1) > _TIGHT * apart:
             return
+    yield from _bessel_found(fitting)
+
+
+def _bessel_found(fitting):
+    if not fitting or len({ratio < 1 for *_, ratio in fitting}) > 1:
+        return
+    name, one, ratio = fitting[0]
+    which, factor = "unbiased", "n/(n-1)"
+    if ratio < 1:
+        which, factor = "biased", "(n-1)/n"
+    yield (
+        "biased-variance",
+        f"{which} moving variance (factor {factor})",
+        f"{name} moves as by {ratio:.6f} times the reference's variance; (n-1)/n is "
+        f"{1 - 1 / one.size:.6f} for the n = {one.size} of a batch",
+    )
 
 
 def batch_norm_momentum(evidence: Evidence) -> Found:
@@ -78,14 +103,14 @@ def updates_missing(evidence: Evidence) -> Found:
     if set(missing) == set(wanted) or evidence.network in missing:
         yield (
             "updates-never-run",
-            f"the averages of the {_and(missing)} are never updated",
+            f"the averages of {_and(missing)} are never updated",
             measured,
         )
     else:
         yield (
             "updates-scoped",
             f"the {evidence.network}'s step does not update the averages of "
-            f"the {_and(missing)}",
+            f"{_and(missing)}",
             measured,
         )
 
@@ -102,8 +127,8 @@ def updates_unscoped(evidence: Evidence) -> Found:
     if names:
         yield (
             "updates-unscoped",
-            f"the {evidence.network}'s step updates the averages of the "
-            f"{_network(names[0])} too",
+            f"the {evidence.network}'s step updates the averages of "
+            f"{in_words(_network(names[0]))} too",
             f"{len(names)} averages move that stand in the reference",
         )
 
@@ -182,7 +207,7 @@ def _order_hazard(one, other):
 
 
 def _and(names):
-    return " and the ".join(sorted(names))
+    return " and ".join(map(in_words, sorted(names)))
 
 
 def _network(name):
@@ -197,19 +222,38 @@ def _inferring(evidence):
     }
 
 
-def _ratio(evidence, name, one, other):
+def _ratio(evidence, name, explained):
     """Returns the variance that the candidate averages over the reference's.
 
-    Of several updates, that of all together: a + rate (b - a) solved for b.
+    Of several updates, that of all together: a + rate (b - a) solved for b. Also
+    returns how far off this may be by the rates, which the means show, and by the
+    rounding of the averages.
     """
-    sums = []
-    for side, found in zip(evidence.sides, (one, other)):
-        old, new = (
-            np.asarray(s[name], float) for s in (side.before, side.after)
-        )
+    of_mean = name.replace(averages.VARIANCE, averages.MEAN)
+    sums, unsure = [], 0.0
+    for place, side in enumerate(evidence.sides):
+        found = explained[name][place]
+        old, new = _before_and_after(side, name)
         share = 1 - (1 - found.rate) ** len(found.updates)
         sums.append(np.sum((new - old) / share + old))
-    return sums[1] / sums[0]
+        rounding = np.finfo(np.asarray(side.after[name]).dtype).eps
+        unsure += (
+            abs(_rate_error(side, of_mean, explained[of_mean][place]))
+            * np.sum(np.abs(new - old))
+            / share
+        )
+        unsure += rounding * np.sum(np.abs(new)) / share / np.sqrt(len(new))
+    return sums[1] / sums[0], unsure / abs(sums[0])
+
+
+def _rate_error(side, name, found):
+    """Returns by which share of itself a mean's rate may be off."""
+    old, new = _before_and_after(side, name)
+    return found.error / np.sqrt(np.mean(np.square(new - old)))
+
+
+def _before_and_after(side, name):
+    return (np.asarray(s[name], float) for s in (side.before, side.after))
 
 
 def _explained(evidence):
