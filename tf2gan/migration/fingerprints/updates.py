@@ -18,37 +18,44 @@ def biased_variance(evidence: Evidence) -> Found:
     Every moving variance that was updated and differs must be off by it, for its own
     n, or by nothing.
     """
-    explained, fitting = dict(_explained(evidence)), []
-    differing = {d.name for d in evidence.differences if not d.allowed}
-    for name, (one, other) in explained.items():
-        if name not in differing or not name.endswith(averages.VARIANCE):
-            continue
-        if not one.updates or one.updates != other.updates:
-            continue
-        ratio, unsure = _ratio(evidence, name, explained)
-        apart = 1 / (one.size if ratio < 1 else one.size - 1)
-        if unsure > _TIGHT * apart:
-            continue
-        if abs(abs(ratio - 1) - apart) <= _TIGHT * apart:
-            fitting.append((name, one, ratio))
-        elif abs(ratio - 1) > _TIGHT * apart:
-            return
-    yield from _bessel_found(fitting)
-
-
-def _bessel_found(fitting):
-    if not fitting or len({ratio < 1 for *_, ratio in fitting}) > 1:
+    measured = list(_variance_ratios(evidence))
+    if not all(min(share, abs(share - 1)) <= _TIGHT for *_, share in measured):
         return
-    name, one, ratio = fitting[0]
-    which, factor = "unbiased", "n/(n-1)"
-    if ratio < 1:
-        which, factor = "biased", "(n-1)/n"
+    fitting = [found for found in measured if found[-1] > 0.5]
+    if len({ratio < 1 for _, _, ratio, _ in fitting}) != 1:
+        return
+    name, size, ratio, _ = fitting[0]
+    which, factor = (
+        ("biased", "(n-1)/n") if ratio < 1 else ("unbiased", "n/(n-1)")
+    )
     yield (
         "biased-variance",
         f"{which} moving variance (factor {factor})",
         f"{name} moves as by {ratio:.6f} times the reference's variance; (n-1)/n is "
-        f"{1 - 1 / one.size:.6f} for the n = {one.size} of a batch",
+        f"{1 - 1 / size:.6f} for the n = {size} of a batch",
     )
+
+
+def _variance_ratios(evidence):
+    """Yields each moving variance that differs, n, and the ratio of the variances.
+
+    And as what share of the way from 1 to the factor; infinite where nothing explains
+    what the candidate has. What is too coarse to tell the factor is left out.
+    """
+    differing = {d.name for d in evidence.differences if not d.allowed}
+    explained = averages.explain(evidence) if differing else {}
+    for name, (one, other) in explained.items():
+        if name not in differing or not name.endswith(averages.VARIANCE):
+            continue
+        if not one or not one.updates:
+            continue
+        if not other:
+            yield name, one.size, np.inf, np.inf
+        elif one.updates == other.updates:
+            ratio, unsure = _ratio(evidence, name, explained)
+            apart = 1 / (one.size if ratio < 1 else one.size - 1)
+            if unsure <= _TIGHT * apart:
+                yield name, one.size, ratio, abs(ratio - 1) / apart
 
 
 def batch_norm_momentum(evidence: Evidence) -> Found:
@@ -226,30 +233,28 @@ def _ratio(evidence, name, explained):
     """Returns the variance that the candidate averages over the reference's.
 
     Of several updates, that of all together: a + rate (b - a) solved for b. Also
-    returns how far off this may be by the rates, which the means show, and by the
-    rounding of the averages.
+    returns by how much it may be off: by the error of the rate, which the mean's open
+    rest shows, and by the rounding of the average.
     """
     of_mean = name.replace(averages.VARIANCE, averages.MEAN)
     sums, unsure = [], 0.0
     for place, side in enumerate(evidence.sides):
-        found = explained[name][place]
+        found, mean = explained[name][place], explained[of_mean][place]
         old, new = _before_and_after(side, name)
         share = 1 - (1 - found.rate) ** len(found.updates)
         sums.append(np.sum((new - old) / share + old))
-        rounding = np.finfo(np.asarray(side.after[name]).dtype).eps
-        unsure += (
-            abs(_rate_error(side, of_mean, explained[of_mean][place]))
-            * np.sum(np.abs(new - old))
-            / share
+        rate_error = mean.error / _size(
+            np.subtract(*_before_and_after(side, of_mean))
         )
-        unsure += rounding * np.sum(np.abs(new)) / share / np.sqrt(len(new))
+        unsure += rate_error * np.sum(np.abs(new - old)) / share
+        # Rounding errors of the channels are independent: their sum grows by the root.
+        rounding = np.finfo(np.asarray(side.after[name]).dtype).eps
+        unsure += rounding * np.sqrt(len(new)) * _size(new) / share
     return sums[1] / sums[0], unsure / abs(sums[0])
 
 
-def _rate_error(side, name, found):
-    """Returns by which share of itself a mean's rate may be off."""
-    old, new = _before_and_after(side, name)
-    return found.error / np.sqrt(np.mean(np.square(new - old)))
+def _size(values):
+    return float(np.sqrt(np.mean(np.square(values))))
 
 
 def _before_and_after(side, name):
