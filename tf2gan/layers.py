@@ -23,10 +23,12 @@ LEAST_FUSED_EPSILON = 1.001e-5
 
 _LEAST_NORMAL_FLOAT32 = 2.0**-126
 
-# What is chosen in this thread: names of scopes, a list for the updates, and
-# the scopes of the layers that had one.
+# What is chosen in this thread: names of scopes, and a list for the updates.
 _updating = threading.local()
-_ALL = (None, None, None)
+_ALL = (None, None)
+# Scopes that a `BatchNormalization` was built in, in order.
+_known_scopes = {}
+_MOST_NAMED = 8
 
 
 @contextlib.contextmanager
@@ -38,9 +40,9 @@ def update_ops(scopes: Sequence[str]) -> Iterator[List[Callable[[], None]]]:
     one of the scopes: "discriminator" of "discriminator/batch_norm". That is a
     `keras.name_scope` in which it was made; without one, its own name is all of
     its path. Outside, all of them update. A `tf.function` keeps what held when
-    it was traced. Layers of Keras itself always update.
+    it was traced. Layers of Keras itself update whatever is chosen.
 
-    Warns when it is left and there were such calls, but none in some scope.
+    When it is left, it warns of a scope that no such layer has.
 
     Yields:
       A list that gets each update, done or not; calling one of them does it.
@@ -48,13 +50,13 @@ def update_ops(scopes: Sequence[str]) -> Iterator[List[Callable[[], None]]]:
     # TF1: updates are operations that somebody must run.
     # TF2: a layer updates when it is called; `scopes` says which may.
     previous = getattr(_updating, "chosen", _ALL)
-    updates, called = [], {}
-    _updating.chosen = (tuple(scopes), updates, called)
+    updates = []
+    _updating.chosen = (tuple(scopes), updates)
     try:
         yield updates
     finally:
         _updating.chosen = previous
-    _warn_of_unmatched(scopes, called)
+    _warn_of_unknown(scopes)
 
 
 def dense(
@@ -314,6 +316,7 @@ class BatchNormalization(keras.layers.Layer):
 
     def build(self, input_shape: Sequence[Optional[int]]) -> None:
         """Makes gamma, beta and the two moving averages, each [channels]."""
+        _known_scopes[self._scope()] = None
         shape = (input_shape[-1],)
         if self.scale:
             self.gamma = self._variable("gamma", shape, "ones")
@@ -394,25 +397,27 @@ class BatchNormalization(keras.layers.Layer):
 
     def _average(self, average, value, decay):
         update = functools.partial(_update, average, value, decay)
-        scopes, updates, called = getattr(_updating, "chosen", _ALL)
-        scope = self.path.split("/")[0]
-        if scopes is None or scope in scopes:
+        scopes, updates = getattr(_updating, "chosen", _ALL)
+        if scopes is None or self._scope() in scopes:
             update()
         if updates is not None:
             updates.append(update)
-            called[scope] = None
+
+    def _scope(self):
+        return self.path.split("/")[0]
 
 
-def _warn_of_unmatched(scopes, called):
-    unmatched = [scope for scope in scopes if scope not in called]
-    if called and unmatched:
+def _warn_of_unknown(scopes):
+    unknown = [scope for scope in scopes if scope not in _known_scopes]
+    if unknown:
+        known = list(_known_scopes)
+        more = ", ..." if len(known) > _MOST_NAMED else ""
         warnings.warn(
-            f"update_ops({list(scopes)}): no layer called for training has a "
-            f"path whose first part is '{unmatched[0]}', but "
-            f"{', '.join(called)}; name these, or make the layers under "
-            f"keras.name_scope('{unmatched[0]}')",
-            # The one who left the context, behind contextlib.
-            stacklevel=4,
+            f"update_ops({list(scopes)}): no tf2gan.layers.BatchNormalization "
+            f"has a path whose first part is '{unknown[0]}'; there are: "
+            f"{', '.join(known[:_MOST_NAMED]) or 'none'}{more}; name these, or "
+            f"make the layers under keras.name_scope('{unknown[0]}')",
+            stacklevel=4,  # who leaves the context, through contextlib
         )
 
 
