@@ -198,6 +198,8 @@ def test_momentum_that_rmsprop_does_not_use_is_not_compared(traced):
         "they are RMSProp's momentum, and that of the models has none"
         in warning
     )
+    said = "RMSProp of discriminator: 2 slots, unknown steps"
+    assert any(note.startswith(said) for note in port.notes)
 
 
 def test_momentum_that_the_port_has_is_compared(traced):

@@ -99,7 +99,10 @@ def _with_step(optimizer, inventory, moved, phases, trace):
     step = _one_of(found, optimizer.global_step)
     dtypes = {variable.name: variable.dtype for variable in trace.variables}
     dtype = dtypes.get(step, optimizer.step_dtype)
-    return dataclasses.replace(optimizer, global_step=step, step_dtype=dtype)
+    told = dataclasses.replace(optimizer, global_step=step, step_dtype=dtype)
+    if step is None and optimizer.beta2_power is None:
+        told = dataclasses.replace(told, steps=None)
+    return told
 
 
 def _one_of(found: List[str], preferred: Optional[str]) -> Optional[str]:
