@@ -147,11 +147,12 @@ def discriminator_twice(evidence: Evidence) -> Found:
 
 def trains_both(evidence: Evidence) -> Found:
     """Looks for weights that move in the other network's phase."""
+    own = common.own_scopes(evidence)
     moved = [
         d.name
         for d in evidence.differences
         if d.kind == "weight"
-        and not d.name.startswith(evidence.network + "/")
+        and d.name.partition("/")[0] not in own
         and _moved_by_candidate_only(evidence, d.name)
     ]
     if moved:

@@ -107,7 +107,8 @@ def updates_missing(evidence: Evidence) -> Found:
         return
     count = sum(map(len, missing.values()))
     measured = f"{count} moving averages keep their value to the last bit"
-    if set(missing) == set(wanted) or evidence.network in missing:
+    own = common.own_scopes(evidence)
+    if set(missing) == set(wanted) or own & set(missing):
         yield (
             "updates-never-run",
             f"the averages of {_and(missing)} are never updated",
@@ -124,12 +125,11 @@ def updates_missing(evidence: Evidence) -> Found:
 
 def updates_unscoped(evidence: Evidence) -> Found:
     """Looks for averages of the other network that only the candidate moves."""
+    own = common.own_scopes(evidence)
     names = [
         name
         for name, (one, other) in _explained(evidence)
-        if not one.updates
-        and other.updates
-        and _network(name) != evidence.network
+        if not one.updates and other.updates and _network(name) not in own
     ]
     if names:
         yield (
