@@ -149,10 +149,8 @@ def _keras_candidate(trace):
         user_code,
     )
 
-    label, of_models = (
-        f"--step='{FLAGS.step}'",
-        f"--keras_model='{FLAGS.keras_model}'",
-    )
+    label = f"--step='{FLAGS.step}'"
+    of_models = f"--keras_model='{FLAGS.keras_model}'"
     given, absent = _map()
     models = keras_models.load_models(FLAGS.keras_model)
     function = user_code.load_function(FLAGS.step, label)
@@ -189,10 +187,8 @@ def _map():
 
 def settings(trace: Any, dtype: str) -> Dict[str, str]:
     """Returns what the report says of how it was made."""
-    chosen, common = (
-        {"candidate": _name()},
-        compare_flags.common_settings(dtype),
-    )
+    chosen = {"candidate": _name()}
+    common = compare_flags.common_settings(dtype)
     if FLAGS.keras_model:
         chosen = {"candidate": FLAGS.keras_model, "step": FLAGS.step}
         del common["update_ops"]  # decided by the user's steps
