@@ -32,7 +32,8 @@ flags.DEFINE_string(
     "JSON file: an object of the reference's names, or the trace's, and the "
     "candidate's. A layer's name stands for its variables, a variable's for its "
     "slots; in a replay null stands for what the candidate does not have. With "
-    "--keras_model: a map as convert_checkpoint.py --write_map writes it.",
+    "--keras_model: a map as convert_checkpoint.py --write_map writes it, or an "
+    "object in which every value is null.",
 )
 flags.DEFINE_enum(
     "model",

@@ -146,37 +146,55 @@ def _keras_candidate(trace):
         implementations,
         keras_implementation,
         keras_models,
-        map_file,
         user_code,
     )
 
     label = f"--step='{FLAGS.step}'"
-    given = map_file.read_map(FLAGS.name_map) if FLAGS.name_map else None
+    of_models = f"--keras_model='{FLAGS.keras_model}'"
+    given, absent = _map()
     models = keras_models.load_models(FLAGS.keras_model)
     function = user_code.load_function(FLAGS.step, label)
     made = user_code.call(label, function, models)
     if all(callable(getattr(made, n, None)) for n in ("state", "load_state")):
         return Candidate(implementations.Guarded(made, label), {})
+    steps = user_code.call(label, keras_implementation.Steps, made)
+    if FLAGS.name_map:
+        of_models += f" with --name_map='{FLAGS.name_map}'"
     own = user_code.call(
-        label,
+        of_models,
         keras_implementation.KerasImplementation,
         models,
-        made,
+        steps,
         trace,
         given,
+        absent,
     )
     guarded = implementations.Guarded(own, label)
     return Candidate(guarded, own.names(trace), own.notes, own.warnings)
 
 
+def _map():
+    """Returns the map of --name_map, and what an object of names says to be absent."""
+    from tf2gan.migration import map_file
+
+    if not FLAGS.name_map:
+        return None, ()
+    absent = map_file.read_absent(FLAGS.name_map)
+    if absent is not None:
+        return None, absent
+    return map_file.read_map(FLAGS.name_map, "--name_map"), ()
+
+
 def settings(trace: Any, dtype: str) -> Dict[str, str]:
     """Returns what the report says of how it was made."""
     chosen = {"candidate": _name()}
+    common = compare_flags.common_settings(dtype)
     if FLAGS.keras_model:
         chosen = {"candidate": FLAGS.keras_model, "step": FLAGS.step}
+        del common["update_ops"]  # decided by the user's steps
     return {
         "reference": f"{trace.folder}, {trace.length} calls recorded by "
         f"TensorFlow {trace.tensorflow}",
         **chosen,
-        **compare_flags.common_settings(dtype),
+        **common,
     }

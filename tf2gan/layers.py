@@ -7,6 +7,7 @@ averages otherwise than `tf.layers` did, a small class restores TF1's kernel.
 import contextlib
 import functools
 import threading
+import warnings
 from typing import Callable, Iterator, List, Optional, Sequence, Union
 
 import keras
@@ -25,15 +26,23 @@ _LEAST_NORMAL_FLOAT32 = 2.0**-126
 # What is chosen in this thread: names of scopes, and a list for the updates.
 _updating = threading.local()
 _ALL = (None, None)
+# Scopes that a `BatchNormalization` was built in, in order.
+_known_scopes = {}
+_MOST_NAMED = 8
 
 
 @contextlib.contextmanager
 def update_ops(scopes: Sequence[str]) -> Iterator[List[Callable[[], None]]]:
     """Chooses the moving-average updates of the networks named in `scopes`.
 
-    While entered, a `BatchNormalization` that is called for training updates
-    its moving averages only if its path begins with one of the scopes. Outside,
-    all of them do. A `tf.function` keeps what held when it was traced.
+    While entered, a `BatchNormalization` of this module that is called for
+    training updates its moving averages only if the first part of its path is
+    one of the scopes: "discriminator" of "discriminator/batch_norm". That is a
+    `keras.name_scope` in which it was made; without one, its own name is all of
+    its path. Outside, all of them update. A `tf.function` keeps what held when
+    it was traced. Layers of Keras itself update whatever is chosen.
+
+    When it is left, it warns of a scope that no such layer has.
 
     Yields:
       A list that gets each update, done or not; calling one of them does it.
@@ -47,6 +56,7 @@ def update_ops(scopes: Sequence[str]) -> Iterator[List[Callable[[], None]]]:
         yield updates
     finally:
         _updating.chosen = previous
+    _warn_of_unknown(scopes)
 
 
 def dense(
@@ -306,6 +316,7 @@ class BatchNormalization(keras.layers.Layer):
 
     def build(self, input_shape: Sequence[Optional[int]]) -> None:
         """Makes gamma, beta and the two moving averages, each [channels]."""
+        _known_scopes[self._scope()] = None
         shape = (input_shape[-1],)
         if self.scale:
             self.gamma = self._variable("gamma", shape, "ones")
@@ -387,10 +398,27 @@ class BatchNormalization(keras.layers.Layer):
     def _average(self, average, value, decay):
         update = functools.partial(_update, average, value, decay)
         scopes, updates = getattr(_updating, "chosen", _ALL)
-        if scopes is None or self.path.split("/")[0] in scopes:
+        if scopes is None or self._scope() in scopes:
             update()
         if updates is not None:
             updates.append(update)
+
+    def _scope(self):
+        return self.path.split("/")[0]
+
+
+def _warn_of_unknown(scopes):
+    unknown = [scope for scope in scopes if scope not in _known_scopes]
+    if unknown:
+        known = list(_known_scopes)
+        more = ", ..." if len(known) > _MOST_NAMED else ""
+        warnings.warn(
+            f"update_ops({list(scopes)}): no tf2gan.layers.BatchNormalization "
+            f"has a path whose first part is '{unknown[0]}'; there are: "
+            f"{', '.join(known[:_MOST_NAMED]) or 'none'}{more}; name these, or "
+            f"make the layers under keras.name_scope('{unknown[0]}')",
+            stacklevel=4,  # who leaves the context, through contextlib
+        )
 
 
 def _policy(inputs):

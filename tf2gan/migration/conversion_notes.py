@@ -11,7 +11,7 @@ from tf2gan.migration.exchange import optimizers_of
 from tf2gan.migration.optimizer_pairing import NO_OWN_STEPS, GraphPowers
 from tf2gan.migration.slots import Inventory
 from tf2gan.migration.tf1_checkpoint import Tf1Checkpoint
-from tf2gan.migration.variable_map import VariableMap
+from tf2gan.migration.variable_map import OptimizerPair, VariableMap
 
 # TF1's defaults, which are not those of Keras.
 _EPSILONS = {slots.ADAM: 1e-8, slots.RMSPROP: 1e-10}
@@ -167,7 +167,7 @@ def _range(checkpoint, name):
 def _optimizers(facts) -> Iterator[str]:
     for pair in facts.map.optimizers:
         optimizer = getattr(facts.models.get(pair.model), "optimizer", None)
-        yield _description(pair)
+        yield description(pair)
         if optimizer is not None:
             yield from _epsilon(pair, optimizer)
             yield from _momentum(pair, optimizer)
@@ -175,7 +175,8 @@ def _optimizers(facts) -> Iterator[str]:
         yield from _contradiction(pair, facts.graph)
 
 
-def _description(pair):
+def description(pair: OptimizerPair) -> str:
+    """Returns what is carried over of an optimizer, in a line."""
     steps = "unknown steps" if pair.steps is None else f"{pair.steps} steps"
     return (
         f"{pair.family} of {pair.model}: {len(pair.slots)} slots, {steps} "

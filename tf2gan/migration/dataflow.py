@@ -38,18 +38,20 @@ class Node:
       status: `OK`, `DIFFERENT` or `NOT_COMPARED`.
       leaves: the comparisons made there.
       first: whether the first difference of the whole comparison is among them.
+      why: of a stage of a replay that was not compared, why not; empty otherwise.
     """
 
     name: str
     status: str
     leaves: Tuple[Difference, ...]
     first: bool
+    why: str = ""
 
     def summary(self) -> str:
         """Says how many tensors were compared and how many differ."""
         count, wrong = len(self.leaves), len(self.different())
         if not count:
-            return NOT_COMPARED
+            return f"{NOT_COMPARED}: {self.why}" if self.why else NOT_COMPARED
         tensors = "1 tensor" if count == 1 else f"{count} tensors"
         if wrong:
             return f"{wrong} of {tensors} different"
@@ -81,19 +83,42 @@ def tree(report: Report) -> List[Node]:
     leaves = report.at(*moment(report))
     scopes = _scopes(leaves)
     return [
-        _node(report, name, [x for x in leaves if _belongs(x, kind, scope)])
+        _node(
+            report, name, [x for x in leaves if _belongs(x, kind, scope)], kind
+        )
         for name, kind, scope in _stages(scopes)
     ]
 
 
-def _node(report: Report, name: str, leaves: List[Difference]) -> Node:
+def _node(
+    report: Report, name: str, leaves: List[Difference], kind: str
+) -> Node:
     status = NOT_COMPARED
     if leaves:
         status = OK if all(leaf.allowed for leaf in leaves) else DIFFERENT
     first: Optional[Difference] = report.first
     return Node(
-        name, status, tuple(leaves), first is not None and first in leaves
+        name,
+        status,
+        tuple(leaves),
+        first is not None and first in leaves,
+        "" if leaves else _why(report, kind),
     )
+
+
+def _why(report: Report, kind: str) -> str:
+    """Returns why a replay could not compare a kind at the moment looked at."""
+    if not report.wholly and not report.by_losses:
+        return ""
+    if kind in ("activation", "sample"):
+        return "a trace has none"
+    if kind == "gradient" and "gradients" in report.not_shown:
+        return "the port shows none"
+    if moment(report) in report.by_losses:
+        return "not recorded of this step"
+    if kind == "moving average" and report.averages_aside:
+        return "set aside"
+    return "trace and port have none in common"
 
 
 def _scopes(leaves) -> Dict[str, None]:

@@ -1,7 +1,7 @@
 """What one phase showed of both implementations, for those who look for the cause."""
 
 import dataclasses
-from typing import Dict, Iterator, List, Optional, Tuple
+from typing import Dict, FrozenSet, Iterator, List, Optional, Tuple
 
 import numpy as np
 
@@ -84,6 +84,8 @@ class Evidence:
       previous: the phase before this one.
       recorded: whether the reference is a recording, which nobody can run again.
       trial: what was tried to find the layers behind a recorded loss, if anything.
+      optimizer_counts: step counts of the candidate that are those of its optimizers,
+        each of which has one of its own.
     """
 
     iteration: int
@@ -94,6 +96,7 @@ class Evidence:
     previous: Optional["Evidence"] = None
     recorded: bool = False
     trial: Optional[Trial] = None
+    optimizer_counts: FrozenSet[str] = frozenset()
 
     def __post_init__(self) -> None:
         """Lets the candidate's activations stand in for those not recorded.

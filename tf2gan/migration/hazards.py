@@ -91,7 +91,8 @@ _ENTRIES = (
         "Nothing depends on the collection, or the layers are called without "
         "training.",
         "Averages stay 0 and 1: losses look fine, samples are bad.",
-        "Make the train op depend on them; in Keras call with training=True.",
+        "Make the train op depend on them; in Keras call with training=True, and "
+        "give tf2gan.layers.update_ops, if it is used, scopes that its layers have.",
     ),
     Hazard(
         "updates-scoped",
@@ -106,8 +107,10 @@ _ENTRIES = (
         "Every step updates both networks, where the original updates its own",
         "A Keras layer updates whenever it is called for training.",
         "Averages move twice as often.",
-        "Keep the other network's layers from updating; see "
-        "tf2gan.layers.update_ops.",
+        "With tf2gan.layers.BatchNormalization, choose by tf2gan.layers.update_ops. "
+        "It has no effect on keras.layers.BatchNormalization: put those in their "
+        "place, or assign the other network's averages their old values after the "
+        "step.",
     ),
     Hazard(
         "updates-without-real",

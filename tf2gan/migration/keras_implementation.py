@@ -16,7 +16,7 @@ proposes, writes and reads.
 """
 
 import dataclasses
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 import keras
 import numpy as np
@@ -24,10 +24,12 @@ import numpy as np
 from tf2gan.common.errors import UserError
 from tf2gan.migration import (
     average_names,
+    conversion_notes,
     convert,
     exchange,
+    keras_models,
     keras_probe,
-    slots,
+    recorded_optimizers,
     tf1_checkpoint,
 )
 from tf2gan.migration.report import PHASES
@@ -47,6 +49,7 @@ class KerasImplementation:
     Attributes:
       notes: how optimizers were paired, and what is left behind, a line each.
       warnings: what is not compared, a line each.
+      optimizer_counts: the step counts that stand for those of Keras's optimizers.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class KerasImplementation:
         steps: Any,
         trace: Trace,
         given: Optional[VariableMap] = None,
+        absent: Sequence[str] = (),
     ) -> None:
         """Takes a map or proposes one.
 
@@ -63,40 +67,48 @@ class KerasImplementation:
           steps: an object with the steps, or a dictionary of functions.
           trace: whose variables the models have.
           given: the map, None to have one proposed.
+          absent: names of the trace's variables, or of their scopes, that the models
+            do not have. A step count among them is not compared.
 
         Raises:
           UserError: if a step is missing, an entry of the dictionary is unknown or
             no function, or the map does not fit.
         """
-        conversion = convert.Conversion(
-            _TraceCheckpoint(trace), models, convert.Options(), given
-        )
-        conversion.check_map()
-        self.notes: List[str] = conversion.notes
+        self._steps = steps if isinstance(steps, Steps) else Steps(steps)
+        conversion = _conversion(models, trace, given)
         self._models = models
-        mapping = _with_powers(
-            conversion.map, conversion.inventory.powers, trace
+        mapping = recorded_optimizers.as_recorded(
+            conversion.map,
+            conversion.inventory,
+            keras_models.variables(models),
+            trace,
         )
+        mapping = _without_steps(mapping, absent)
+        self.notes: List[str] = _notes_of(mapping, conversion)
         recorded = [variable.name for variable in trace.variables]
         self._map = average_names.standard(mapping, models, recorded)
         self._names = {
             pair.tf1: own.tf1
             for pair, own in zip(mapping.pairs, self._map.pairs)
         }
-        self._steps = _Steps(steps)
         for name in _KNOWN:
             self._offer(name)
         self._probe()
-        self.warnings = _not_compared(self.names(trace))
+        self._idle = _idle_slots(models, self._map)
+        self.optimizer_counts = frozenset(
+            o.global_step for o in self._map.optimizers if o.global_step
+        )
+        _check_absent(absent, self.names(trace))
+        self.warnings = self._not_compared(trace, conversion.inventory.steps)
 
     def state(self) -> Dict[str, np.ndarray]:
         """Returns the values of models and optimizers by the trace's names."""
-        return exchange.to_tf1(self._models, self._map)
+        state = exchange.to_tf1(self._models, self._map)
+        return {n: v for n, v in state.items() if n not in self._idle}
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Sets all variables of models and optimizers."""
-        counted = tuple(_counted(o, state) for o in self._map.optimizers)
-        mapping = dataclasses.replace(self._map, optimizers=counted)
+        mapping = _counted(self._map, state)
         exchange.load_values(self._models, mapping, state.__getitem__)
 
     def names(self, trace: Trace) -> Dict[str, Optional[str]]:
@@ -110,6 +122,22 @@ class KerasImplementation:
         return {
             n: other if other in own else None for n, other in names.items()
         }
+
+    def _not_compared(self, trace, steps):
+        """Returns a line for each reason why variables of a trace are left out."""
+        groups = {}
+        for name, own in self.names(trace).items():
+            reason = "the models do not have them"
+            if name in self._idle:
+                reason = "they are RMSProp's momentum, and that of the models has none"
+            elif name in steps:
+                reason = "they count the steps of no optimizer of the models"
+            if own is None:
+                groups.setdefault(reason, []).append(name)
+        return [
+            f"not compared, as {reason}: {_listed(names)}"
+            for reason, names in groups.items()
+        ]
 
     def _offer(self, name):
         method = self._steps.find(name)
@@ -141,10 +169,11 @@ class KerasImplementation:
         return renamed
 
 
-class _Steps:
+class Steps:
     """The user's functions, as attributes or as entries."""
 
-    def __init__(self, steps):
+    def __init__(self, steps: Any) -> None:
+        """Takes an object, or a dictionary; `UserError` unless it has both steps."""
         self._steps = steps
         if isinstance(steps, dict):
             _check_known(steps)
@@ -155,7 +184,8 @@ class _Steps:
                     f"or a dictionary with {' and '.join(PHASES)}"
                 )
 
-    def find(self, name):
+    def find(self, name: str) -> Optional[Callable]:
+        """Returns a function, None if there is none of that name."""
         if isinstance(self._steps, dict):
             found = self._steps.get(name)
         else:
@@ -196,62 +226,105 @@ class _TraceCheckpoint:
         return self._values[name]
 
 
-def _not_compared(names):
-    missing = [name for name, own in names.items() if own is None]
-    if not missing:
-        return []
-    more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
-    listed = ", ".join(missing[:10])
-    return [f"not compared, as the models do not have them: {listed}{more}"]
+# A conversion speaks of a checkpoint and of its own flags.
+_SAID_OF_A_TRACE = {
+    "in the checkpoint": "in the trace",
+    "the checkpoint": "the trace",
+    "--write_map=FILE": "convert_checkpoint.py --write_map=FILE",
+    "--map=FILE": "--name_map=FILE",
+    "leave the state behind with --weights_only": (
+        "do not compile it: its slots are then not compared"
+    ),
+}
 
 
-def _with_powers(mapping, powers, trace):
-    """Returns a map whose optimizers have the powers that move in their phases.
+def _conversion(models, trace, given):
+    """Returns the conversion of a trace's start, whose map fits."""
+    given = given and _of_trace(given, trace)
+    try:
+        conversion = convert.Conversion(
+            _TraceCheckpoint(trace), models, convert.Options(), given
+        )
+        conversion.check_map()
+    except UserError as error:
+        message = str(error)
+        for said, meant in _SAID_OF_A_TRACE.items():
+            message = message.replace(said, meant)
+        raise UserError(message) from error
+    return conversion
 
-    At the start all powers of beta are alike, and what they are called need not say
-    to which optimizer they belong.
-    """
-    moved = _moved(trace)
-    optimizers = []
-    for optimizer in mapping.optimizers:
-        trained = {slot.of for slot in optimizer.slots}
-        own = [
-            p
-            for phase in trace.phases
-            for p in powers
-            if trained <= set(phase.trains)
-            and p.beta2 in moved.get(phase.name, ())
-        ]
-        if len(own) == 1:
-            optimizer = dataclasses.replace(
-                optimizer, beta1_power=own[0].beta1, beta2_power=own[0].beta2
-            )
-        optimizers.append(optimizer)
+
+def _without_steps(mapping, absent):
+    optimizers = [
+        dataclasses.replace(o, global_step=None)
+        if o.global_step in absent
+        else o
+        for o in mapping.optimizers
+    ]
     return dataclasses.replace(mapping, optimizers=tuple(optimizers))
 
 
-def _moved(trace):
-    """Returns by phase the variables that its first recorded call changed."""
-    found, before = {}, trace.initial_state()
-    for call in trace.calls():
-        before = {**before, **call.changed}
-        if call.variables and call.phase not in found:
-            found[call.phase] = {
-                name
-                for name, value in call.variables.items()
-                if not np.array_equal(before.get(name), value)
-            }
-        before = call.variables
-        if len(found) == len(trace.phases):
-            break
-    return found
+def _check_absent(absent, names):
+    """Refuses to leave out what is nowhere, or what the models have."""
+    for name in absent:
+        under = [n for n in names if (n + "/").startswith(name + "/")]
+        if not under:
+            raise UserError(
+                f"the map says null for '{name:.100}', which is not in the trace"
+            )
+        had = [n for n in under if names[n] is not None]
+        if had:
+            raise UserError(
+                f"the map says null for '{name:.100}', but the models have "
+                f"'{had[0]:.100}'; leave it out of the map"
+            )
 
 
-def _counted(optimizer, state):
-    """Returns the pair of an optimizer with the step count of a state."""
-    steps = optimizer.steps
-    if optimizer.beta2_power is not None:
-        _, steps = slots.find_steps(float(state[optimizer.beta2_power]))
-    elif optimizer.global_step is not None:
-        steps = int(state[optimizer.global_step])
-    return dataclasses.replace(optimizer, steps=steps)
+def _notes_of(mapping, conversion):
+    """Returns a conversion's notes, with the optimizers as the trace pairs them."""
+    described = {
+        conversion_notes.description(old): conversion_notes.description(new)
+        for old, new in zip(conversion.map.optimizers, mapping.optimizers)
+    }
+    return [described.get(note, note) for note in conversion.notes]
+
+
+def _of_trace(given, trace):
+    """Returns a map that was made for a checkpoint as one of the trace's start.
+
+    The script's own checkpoints may be of float32 where its trace is of float64.
+    """
+    dtypes = {variable.name: variable.dtype for variable in trace.variables}
+    pairs = [
+        dataclasses.replace(pair, dtype=dtypes.get(pair.tf1, pair.dtype))
+        for pair in given.pairs
+    ]
+    given = dataclasses.replace(given, pairs=tuple(pairs))
+    return _counted(given, trace.initial_state())
+
+
+def _counted(mapping, state):
+    """Returns a map with the optimizers' step counts of a state."""
+    optimizers = [
+        recorded_optimizers.counted(o, state) for o in mapping.optimizers
+    ]
+    return dataclasses.replace(mapping, optimizers=tuple(optimizers))
+
+
+def _idle_slots(models, mapping):
+    """Returns the slots that TF1's optimizer fills and the model's does not have.
+
+    RMSProp of TF1 writes to its momentum even where that is 0 and it decides nothing.
+    """
+    targets = exchange.optimizers_of(models) if mapping.optimizers else {}
+    return frozenset(
+        slot.tf1
+        for optimizer in mapping.optimizers
+        for slot in optimizer.slots
+        if not targets[optimizer.model].slots.get(slot.slot)
+    )
+
+
+def _listed(names):
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    return ", ".join(names[:10]) + more

@@ -23,6 +23,7 @@ Names are looked up in the checkpoint and in the models; none becomes a path.
 import dataclasses
 import json
 import os
+from typing import List, Optional
 
 import numpy as np
 
@@ -103,21 +104,45 @@ def _to_edit(optimizer):
     return {**entry, "slots": entry.pop("slots")}
 
 
-def read_map(path: str) -> VariableMap:
+def read_map(path: str, flag: str = "--map") -> VariableMap:
     """Reads a map.
+
+    Args:
+      path: of the file.
+      flag: that named it, for messages.
 
     Raises:
       UserError: if the file is no map; one line says where and why.
     """
+    return _read(path, flag, _parse)
+
+
+def read_absent(path: str, flag: str = "--name_map") -> Optional[List[str]]:
+    """Returns the names that an object maps to null; None if it maps any to more.
+
+    Raises:
+      UserError: if the file cannot be read, or is no JSON.
+    """
+    content = _read(path, flag, lambda content: content)
+    if not isinstance(content, dict) or not content:
+        return None
+    return (
+        list(content)
+        if set(map(type, content.values())) == {type(None)}
+        else None
+    )
+
+
+def _read(path, flag, parse):
     try:
         if os.path.getsize(path) > _LARGEST_FILE:
             raise ValueError("it is too large for a map")
         with open(path, encoding="utf-8") as file:
             content = json.load(file, object_pairs_hook=_no_doubles)
-        return _parse(content)
+        return parse(content)
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise UserError(
-            f"cannot use the map --map='{path}': {str(error)[:300]}"
+            f"cannot use the map {flag}='{path}': {str(error)[:300]}"
         ) from error
 
 

@@ -143,6 +143,9 @@ class _Implementation:
         self._steps = _methods(trace, implementation, steps or {})
         self._arguments = {}
         self._shown = set()
+        self.optimizer_counts = getattr(
+            implementation, "optimizer_counts", frozenset()
+        )
         self._trained = {v.name for v in trace.variables if v.trainable}
         self._trained.update(n for phase in trace.phases for n in phase.trains)
 
@@ -291,6 +294,7 @@ class _Comparison:
             candidate,
             previous=self._previous,
             recorded=True,
+            optimizer_counts=self._side.optimizer_counts,
         )
         self._compare_all(evidence)
         self._settle(evidence)

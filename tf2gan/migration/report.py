@@ -28,6 +28,11 @@ KINDS = (
 Step = Tuple[int, str]
 
 
+def in_words(scope: str) -> str:
+    """Returns "the generator" for a network, and a script's own scope as it is."""
+    return f"the {scope}" if scope in NETWORKS.values() else scope
+
+
 @dataclasses.dataclass(frozen=True)
 class Tolerance:
     """How far two implementations may be apart.

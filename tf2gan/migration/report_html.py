@@ -6,7 +6,7 @@ from typing import Iterator, List, Sequence
 
 from tf2gan.migration import dataflow, plot_svg
 from tf2gan.migration.hazards import HAZARDS
-from tf2gan.migration.report import KINDS, Report, Tensor
+from tf2gan.migration.report import KINDS, Report, Tensor, in_words
 from tf2gan.migration.report_text import (
     coverage,
     grouped_averages,
@@ -264,7 +264,7 @@ def _averages(report) -> Iterator[str]:
     rows = [
         [
             f"{row.iteration}, {row.phase}",
-            f"{len(names)} of the {row.name.partition('/')[0]}",
+            f"{len(names)} of {in_words(row.name.partition('/')[0])}",
             row.reference,
             row.candidate,
             _word(row.alike),

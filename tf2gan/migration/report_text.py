@@ -12,6 +12,7 @@ from tf2gan.migration.report import (
     Step,
     Tensor,
     Trial,
+    in_words,
 )
 
 WIDTH = 100
@@ -349,11 +350,9 @@ def _averages(report) -> Iterator[str]:
         return
     yield "updates of the moving averages"
     for row, names in grouped_averages(report):
-        network = row.name.partition("/")[0]
+        network = in_words(row.name.partition("/")[0])
         count = _count(len(names), "average")
-        yield (
-            f"  iteration {row.iteration}, {row.phase}, {count} of the {network}"
-        )
+        yield f"  iteration {row.iteration}, {row.phase}, {count} of {network}"
         if row.reference == row.candidate:
             values = "alike" if row.alike else "from other values"
             yield f"      both: {row.reference}; {values}"

@@ -7,7 +7,7 @@ evidence of its cause.
 """
 
 import math
-from typing import Any, Iterator, Tuple
+from typing import Any, Iterator, Set, Tuple
 
 import numpy as np
 
@@ -30,6 +30,23 @@ def same_shape(one: Any, other: Any) -> bool:
 def apart(one: float, other: float, share: float) -> bool:
     """Whether two numbers differ by more than that share of the larger."""
     return abs(one - other) > share * max(abs(one), abs(other))
+
+
+def own_scopes(evidence: Evidence) -> Set[str]:
+    """Returns the scopes of the network that a phase trains.
+
+    A script may call it otherwise than `evidence.network`: it is what moves there.
+    """
+    before, after = evidence.reference.before, evidence.reference.after
+    moved = {
+        d.name.partition("/")[0]
+        for d in evidence.differences
+        if d.kind == "weight"
+        and d.name in before
+        and d.name in after
+        and not np.array_equal(before[d.name], after[d.name])
+    }
+    return moved | {evidence.network}
 
 
 def normalizers(

@@ -174,11 +174,12 @@ def discriminator_twice(evidence: Evidence) -> Found:
 
 def trains_both(evidence: Evidence) -> Found:
     """Looks for weights that move in the other network's phase."""
+    own = common.own_scopes(evidence)
     moved = [
         d.name
         for d in evidence.differences
         if d.kind == "weight"
-        and not d.name.startswith(evidence.network + "/")
+        and d.name.partition("/")[0] not in own
         and _moved_by_candidate_only(evidence, d.name)
     ]
     if moved:
@@ -195,6 +196,10 @@ def shared_global_step(evidence: Evidence) -> Found:
     for difference in evidence.differences:
         name = difference.name
         if difference.kind != "step count":
+            continue
+        # An optimizer's count is nobody's second one: which step of the reference it
+        # stands for was a guess.
+        if name in evidence.optimizer_counts:
             continue
         if _moved_by_candidate_only(evidence, name):
             side = evidence.candidate

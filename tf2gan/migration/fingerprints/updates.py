@@ -6,24 +6,56 @@ from tf2gan.migration import averages, measure
 from tf2gan.migration.evidence import Evidence, network_of
 from tf2gan.migration.fingerprints import common
 from tf2gan.migration.fingerprints.common import Found
+from tf2gan.migration.report import in_words
+
+# The share of a factor's distance from 1 that its measurement may be off by.
+_TIGHT = 0.1
 
 
 def biased_variance(evidence: Evidence) -> Found:
-    """Tells the two variances apart by the factor n / (n - 1)."""
-    for name, (one, other) in _explained(evidence):
-        if name.endswith(averages.VARIANCE) and one.bessel != other.bessel:
-            if not one.updates or not other.updates:
-                continue
-            which = "biased" if one.bessel else "unbiased"
-            factor = "(n-1)/n" if one.bessel else "n/(n-1)"
-            yield (
-                "biased-variance",
-                f"{which} moving variance (factor {factor})",
-                f"{name} moves as by {_ratio(evidence, name, one, other):.6f} "
-                f"times the reference's variance; (n-1)/n is "
-                f"{1 - 1 / one.size:.6f} for the n = {one.size} of a batch",
-            )
-            return
+    """Tells the two variances apart by the factor n / (n - 1).
+
+    Every moving variance that was updated and differs must be off by it, for its own
+    n, or by nothing.
+    """
+    measured = list(_variance_ratios(evidence))
+    if not all(min(share, abs(share - 1)) <= _TIGHT for *_, share in measured):
+        return
+    fitting = [found for found in measured if found[-1] > 0.5]
+    if len({ratio < 1 for _, _, ratio, _ in fitting}) != 1:
+        return
+    name, size, ratio, _ = fitting[0]
+    which, factor = (
+        ("biased", "(n-1)/n") if ratio < 1 else ("unbiased", "n/(n-1)")
+    )
+    yield (
+        "biased-variance",
+        f"{which} moving variance (factor {factor})",
+        f"{name} moves as by {ratio:.6f} times the reference's variance; (n-1)/n is "
+        f"{1 - 1 / size:.6f} for the n = {size} of a batch",
+    )
+
+
+def _variance_ratios(evidence):
+    """Yields each moving variance that differs, n, and the ratio of the variances.
+
+    And as what share of the way from 1 to the factor; infinite where nothing explains
+    what the candidate has. What is too coarse to tell the factor is left out.
+    """
+    differing = {d.name for d in evidence.differences if not d.allowed}
+    explained = averages.explain(evidence) if differing else {}
+    for name, (one, other) in explained.items():
+        if name not in differing or not name.endswith(averages.VARIANCE):
+            continue
+        if not one or not one.updates:
+            continue
+        if not other:
+            yield name, one.size, np.inf, np.inf
+        elif one.updates == other.updates:
+            ratio, unsure = _ratio(evidence, name, explained)
+            apart = 1 / (one.size if ratio < 1 else one.size - 1)
+            if unsure <= _TIGHT * apart:
+                yield name, one.size, ratio, abs(ratio - 1) / apart
 
 
 def batch_norm_momentum(evidence: Evidence) -> Found:
@@ -75,35 +107,35 @@ def updates_missing(evidence: Evidence) -> Found:
         return
     count = sum(map(len, missing.values()))
     measured = f"{count} moving averages keep their value to the last bit"
-    if set(missing) == set(wanted) or evidence.network in missing:
+    own = common.own_scopes(evidence)
+    if set(missing) == set(wanted) or own & set(missing):
         yield (
             "updates-never-run",
-            f"the averages of the {_and(missing)} are never updated",
+            f"the averages of {_and(missing)} are never updated",
             measured,
         )
     else:
         yield (
             "updates-scoped",
             f"the {evidence.network}'s step does not update the averages of "
-            f"the {_and(missing)}",
+            f"{_and(missing)}",
             measured,
         )
 
 
 def updates_unscoped(evidence: Evidence) -> Found:
     """Looks for averages of the other network that only the candidate moves."""
+    own = common.own_scopes(evidence)
     names = [
         name
         for name, (one, other) in _explained(evidence)
-        if not one.updates
-        and other.updates
-        and _network(name) != evidence.network
+        if not one.updates and other.updates and _network(name) not in own
     ]
     if names:
         yield (
             "updates-unscoped",
-            f"the {evidence.network}'s step updates the averages of the "
-            f"{_network(names[0])} too",
+            f"the {evidence.network}'s step updates the averages of "
+            f"{in_words(_network(names[0]))} too",
             f"{len(names)} averages move that stand in the reference",
         )
 
@@ -182,7 +214,7 @@ def _order_hazard(one, other):
 
 
 def _and(names):
-    return " and the ".join(sorted(names))
+    return " and ".join(map(in_words, sorted(names)))
 
 
 def _network(name):
@@ -197,19 +229,36 @@ def _inferring(evidence):
     }
 
 
-def _ratio(evidence, name, one, other):
+def _ratio(evidence, name, explained):
     """Returns the variance that the candidate averages over the reference's.
 
-    Of several updates, that of all together: a + rate (b - a) solved for b.
+    Of several updates, that of all together: a + rate (b - a) solved for b. Also
+    returns by how much it may be off: by the error of the rate, which the mean's open
+    rest shows, and by the rounding of the average.
     """
-    sums = []
-    for side, found in zip(evidence.sides, (one, other)):
-        old, new = (
-            np.asarray(s[name], float) for s in (side.before, side.after)
-        )
+    of_mean = name.replace(averages.VARIANCE, averages.MEAN)
+    sums, unsure = [], 0.0
+    for place, side in enumerate(evidence.sides):
+        found, mean = explained[name][place], explained[of_mean][place]
+        old, new = _before_and_after(side, name)
         share = 1 - (1 - found.rate) ** len(found.updates)
         sums.append(np.sum((new - old) / share + old))
-    return sums[1] / sums[0]
+        rate_error = mean.error / _size(
+            np.subtract(*_before_and_after(side, of_mean))
+        )
+        unsure += rate_error * np.sum(np.abs(new - old)) / share
+        # Rounding errors of the channels are independent: their sum grows by the root.
+        rounding = np.finfo(np.asarray(side.after[name]).dtype).eps
+        unsure += rounding * np.sqrt(len(new)) * _size(new) / share
+    return sums[1] / sums[0], unsure / abs(sums[0])
+
+
+def _size(values):
+    return float(np.sqrt(np.mean(np.square(values))))
+
+
+def _before_and_after(side, name):
+    return (np.asarray(s[name], float) for s in (side.before, side.after))
 
 
 def _explained(evidence):
