@@ -10,6 +10,8 @@ from tf2gan.migration.evidence import Evidence, Side
 from tf2gan.migration.fingerprints import common
 from tf2gan.migration.fingerprints.common import Found
 
+# Of two slopes, the least that they are apart; of a plain ReLU rounding is measured.
+LEAST_SLOPE = 1e-4
 SQUASHING = {
     "tanh": np.tanh,
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
@@ -54,7 +56,9 @@ def leaky_relu_slope(evidence: Evidence) -> Found:
     """Measures the slope in front of dense layers."""
     one, other = (dict(measure.leaky_slopes(side)) for side in evidence.sides)
     for call in one:
-        if call in other and common.apart(one[call], other[call], 1e-3):
+        if abs(one[call] - other.get(call, one[call])) < LEAST_SLOPE:
+            continue
+        if common.apart(one[call], other[call], 1e-3):
             yield (
                 "leaky-relu-slope",
                 f"leaky ReLU slope {other[call]:.4g} instead of "
