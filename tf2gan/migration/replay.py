@@ -35,8 +35,6 @@ from tf2gan.migration.evidence import Evidence, Side
 from tf2gan.migration.report import Report, Tolerance
 
 ARGUMENTS = lockstep.FEEDS
-# Of a loss in float64, from logits in the trace's own precision.
-_LEAST_BOUND = 1e-9
 
 
 def replay(
@@ -99,6 +97,7 @@ def replay(
     else:
         _note_unrecorded(report, trace)
     shown = ("activations", "gradients")
+    report.losses = comparison.losses
     report.not_shown = [what for what in shown if not side.has_shown(what)]
     return report
 
@@ -267,6 +266,7 @@ class _Comparison:
         self._resync, self._has_differed = resync, False
         self._averages_aside = averages_aside
         self._calls = {}
+        self.losses = {}  # of both sides, by step, where looked for
         self._noisy = set()
         self._recorded = side.own(initial)  # empty where nothing is
         self._previous = None
@@ -370,8 +370,9 @@ class _Comparison:
         self._has_differed |= not all(d.allowed for d in evidence.differences)
         if wanted and evidence.differs("loss") and evidence.reference.before:
             variants = self._side.variants(evidence.candidate)
-            bound = max(self._tolerance.relative, _LEAST_BOUND)
-            trials.settle(evidence, variants, bound)
+            losses = trials.settle(evidence, variants, self._tolerance.relative)
+            if variants:
+                self.losses[evidence.phase] = losses
 
     def _take_averages(self, recorded):
         averages_ = {

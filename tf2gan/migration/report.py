@@ -162,6 +162,9 @@ class Report:
       notes: what else a user should know, a sentence each.
       not_shown: of a replay, which of activations and gradients the implementation
         does not show.
+      losses: of a replay, what the implementation's loss and the recorded one were
+        recognised as, by step of `PHASES`, where they differ and trials were made;
+        empty if none of those known.
       unrecorded: of a replay, the phases of which the trace has no call.
       averages_aside: of a replay, whether moving averages were not compared.
     """
@@ -183,6 +186,7 @@ class Report:
     without_causes: List[Step] = dataclasses.field(default_factory=list)
     notes: List[str] = dataclasses.field(default_factory=list)
     not_shown: List[str] = dataclasses.field(default_factory=list)
+    losses: Dict[str, Tuple[str, str]] = dataclasses.field(default_factory=dict)
     unrecorded: List[str] = dataclasses.field(default_factory=list)
     averages_aside: bool = False
 

@@ -31,7 +31,9 @@ def to_json(report: Report) -> str:
     and phase, with and without recorded variables, and `without_causes` those that
     differ and whose variables before were not recorded; `unrecorded` are the phases
     without a call, and with one the two are not `alike`; `not_shown` says which of
-    activations and gradients the implementation does not give.
+    activations and gradients the implementation does not give; `losses` what its
+    loss and the recorded one were recognised as, by step, where they differ, empty if
+    unknown.
     """
     return json.dumps(as_dictionary(report), indent=1, allow_nan=False)
 
@@ -51,6 +53,7 @@ def as_dictionary(report: Report) -> Dict[str, Any]:
         "without_causes": report.without_causes,
         "unrecorded": report.unrecorded,
         "not_shown": report.not_shown,
+        "losses": report.losses,
         "alike": report.alike,
         "first": _difference(report.first),
         "raced": report.raced,

@@ -3,10 +3,11 @@
 import textwrap
 from typing import Dict, Iterator, List, Sequence, Tuple
 
-from tf2gan.migration import dataflow
+from tf2gan.migration import dataflow, gan_losses
 from tf2gan.migration.hazards import HAZARDS
 from tf2gan.migration.report import (
     KINDS,
+    NETWORKS,
     AverageVerdict,
     Report,
     Step,
@@ -76,13 +77,41 @@ def _compared(report):
 
 def none_recognised(report: Report) -> str:
     """Returns that no cause was, and what might have shown one."""
-    if not report.not_shown:
-        return "none recognised"
-    told = "; it gives no ".join(
-        f"{what}, without which causes in {_TOLD_BY[what]} cannot be told"
-        for what in report.not_shown
-    )
-    return f"none recognised: the port gives no {told}{_may_have_raced(report)}"
+    said = [
+        f"the port gives no {what}, without which causes in {_TOLD_BY[what]} cannot "
+        "be told"
+        for what in _wanting(report)
+    ]
+    said += [_of_losses(step, *both) for step, both in report.losses.items()]
+    said += filter(None, [_may_have_raced(report)])
+    return "none recognised" + ": " * bool(said) + "; ".join(said)
+
+
+def _wanting(report):
+    """Returns what the port does not show and might tell a cause by.
+
+    Of losses that differ, gradients tell no more than labels of a cross entropy.
+    """
+    by_labels = [own.startswith("sigmoid") for own, _ in report.losses.values()]
+    of_use = not report.losses or any(by_labels)
+    return [x for x in report.not_shown if x != "gradients" or of_use]
+
+
+def _of_losses(step, own, recorded):
+    """Returns what was tried to explain a recorded loss."""
+    if own:
+        return (
+            f"the port's loss in the {step} is {own}, but neither another loss nor "
+            "this one with other epsilons, slopes or modes gives the recorded one"
+        )
+    tried = gan_losses.tried(NETWORKS.get(step, ""))
+    said = f"the port's loss in the {step} is none of those tried: {tried}; "
+    if recorded:
+        return (
+            f"{said}the recorded loss is {recorded} of the port's own logits, so the "
+            "port computes another loss, or calls its networks otherwise"
+        )
+    return said + "so causes in layers cannot be told by it"
 
 
 def _may_have_raced(report):
@@ -91,7 +120,7 @@ def _may_have_raced(report):
     if "activations" not in report.not_shown or kinds != {"moving average"}:
         return ""
     return (
-        "; moving averages alone differ, as they do where the script's own updates "
+        "moving averages alone differ, as they do where the script's own updates "
         "of them race: scripts/audit_graph.py on its .meta says if they can"
     )
 

@@ -6,57 +6,56 @@ recorded loss has the activations of the recorded script.
 """
 
 import dataclasses
-from typing import Iterable, Optional
+from typing import Iterable, Tuple
 
-import numpy as np
+from tf2gan.migration import gan_losses
+from tf2gan.migration.evidence import Arrays, Evidence
 
-from tf2gan.common.specs import DISCRIMINATOR
-from tf2gan.migration import measure
-from tf2gan.migration.evidence import Arrays, Evidence, Side
-
-_SECOND = DISCRIMINATOR + "_1"
+# A trial explains the recorded loss if it comes so much nearer than no change does.
+_NEARER = 10.0
 
 
 def settle(
     evidence: Evidence, variants: Iterable[Arrays], tolerance: float
-) -> None:
+) -> Tuple[str, str]:
     """Gives both sides the activations whose loss is theirs, where there are such.
 
-    Nothing is changed unless the candidate's own loss is found, as the sigmoid cross
-    entropy of logits.
+    Nothing is changed unless the candidate's own loss is one of `gan_losses`; the
+    recorded one is then looked for as the same.
 
     Args:
       evidence: of a phase whose losses differ and whose reference shows no activations.
       variants: the candidate's activations under various changes.
       tolerance: relative, of two losses that count as one.
+
+    Returns:
+      The candidate's loss and the recorded one, empty where not recognised.
     """
     known = [evidence.candidate.activations, *variants]
-    losses = [_loss(evidence.network, shown) for shown in known]
-
-    def found(side: Side) -> Optional[Arrays]:
-        for loss, shown in zip(losses, known):
-            if loss is not None and np.isclose(
-                loss, float(side.loss), rtol=tolerance, atol=0
-            ):
-                return shown
-        return None
-
-    own, recorded = found(evidence.candidate), found(evidence.reference)
-    if own is None:
-        return
-    evidence.candidate.activations = own
-    evidence.reference = dataclasses.replace(
-        evidence.reference, activations=recorded or own
-    )
+    for shown in known:
+        loss = gan_losses.recognised(
+            evidence.network, evidence.candidate, shown
+        )
+        if loss is not None:
+            recorded = _recorded(evidence, loss, shown, known, tolerance)
+            evidence.candidate.activations = shown
+            evidence.reference = dataclasses.replace(
+                evidence.reference, activations=recorded
+            )
+            break
+    found = [gan_losses.recognised(evidence.network, x) for x in evidence.sides]
+    one, other = [str(loss or "") for loss in found]
+    return other, one
 
 
-def _loss(network, activations):
-    """Returns the cross entropy that a network's step asks for, None if unknown."""
-    side = Side(activations=activations)
-    real, fake = side.logits(DISCRIMINATOR), side.logits(_SECOND)
-    if real is None or fake is None:
-        return None
-    if network == DISCRIMINATOR:
-        of_real = measure.cross_entropy(real, 1.0)
-        return of_real + measure.cross_entropy(fake, 0.0)
-    return measure.cross_entropy(fake, 1.0)
+def _recorded(evidence, loss, own, known, tolerance):
+    """Returns the activations that give the recorded loss, else the candidate's."""
+
+    def distance(shown):
+        return loss.distance(evidence.reference, shown)
+
+    nearest = min(known, key=distance)
+    allowed = max(tolerance, *map(gan_losses.bound, evidence.sides))
+    if distance(nearest) > min(allowed, distance(own) / _NEARER):
+        return own
+    return nearest
