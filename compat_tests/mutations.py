@@ -480,7 +480,7 @@ def _flipped_label(monkeypatch, *settings):
     return _trainer(*settings)
 
 
-@mutation("loss-halved", "loss", D_STEP, D_STEP)
+@mutation("loss-factor", "loss", D_STEP, D_STEP)
 def _halved_loss(monkeypatch, *settings):
     monkeypatch.setitem(
         losses.LOSSES,
@@ -509,6 +509,25 @@ def _smoothed_label(monkeypatch, *settings):
                 losses.sigmoid_cross_entropy(real, 0.9)
                 + losses.sigmoid_cross_entropy(fake, 0.0)
             ),
+            losses.cross_entropy_generator,
+        ),
+    )
+    return _trainer(*settings)
+
+
+@mutation(
+    "another-loss",
+    "loss",
+    D_STEP,
+    D_STEP,
+    finding="least squares against 1 and 0 instead of sigmoid cross entropy",
+)
+def _least_squares(monkeypatch, *settings):
+    monkeypatch.setitem(
+        losses.LOSSES,
+        "sigmoid_cross_entropy",
+        (
+            lambda real, fake: tf.reduce_mean((real - 1) ** 2 + fake**2),
             losses.cross_entropy_generator,
         ),
     )

@@ -23,15 +23,14 @@ SIZES = {
 class Script:
     """The graph, and a session in which it was not trained yet."""
 
-    def __init__(self, flat=False, raced=False, loss="sigmoid cross entropy"):
+    def __init__(self, flat=False, raced=False):
         """Builds it.
 
         Args:
           flat: whether all variables of a network lie in its scope alone.
           raced: whether both updates of a discriminator's average read the old value.
-          loss: one of `LOSSES`.
         """
-        self._flat, self._raced, self._losses = flat, raced, LOSSES[loss]
+        self._flat, self._raced = flat, raced
         self._updates, self._reads, self._variables = {}, {}, {}
         self.graph = tf.Graph()
         with self.graph.as_default():
@@ -46,7 +45,8 @@ class Script:
         made = tf.matmul(self.z, self._weight("generator/w"))
         made = tf.tanh(self._norm("generator/bn", made))
         real, fake = self._logits(self.x), self._logits(made)
-        self.d_loss, self.g_loss = self._losses(real, fake)
+        self.d_loss = _cross_entropy(real, 1.0) + _cross_entropy(fake, 0.0)
+        self.g_loss = _cross_entropy(fake, 1.0)
         updates = [u for pair in self._updates.values() for u in pair]
         optimizer = tf.train.GradientDescentOptimizer(RATE)
         self.d_train, self.g_train = (
@@ -154,43 +154,7 @@ def _cross_entropy(logits, label):
     )
 
 
-def _cross_entropies(real, fake):
-    of_d = _cross_entropy(real, 1.0) + _cross_entropy(fake, 0.0)
-    return of_d, _cross_entropy(fake, 1.0)
-
-
-def _squares(real, fake):
-    of_d = tf.reduce_mean((real - 1.0) ** 2) + tf.reduce_mean(fake**2)
-    return of_d, tf.reduce_mean((fake - 1.0) ** 2)
-
-
-def _half_squares(real, fake):
-    of_d, of_g = _squares(real, fake)
-    return of_d / 2.0, of_g / 2.0
-
-
-def _wasserstein(real, fake):
-    return tf.reduce_mean(fake) - tf.reduce_mean(real), -tf.reduce_mean(fake)
-
-
-def _hinge(real, fake):
-    of_real = tf.reduce_mean(tf.nn.relu(1.0 - real))
-    return of_real + tf.reduce_mean(tf.nn.relu(1.0 + fake)), -tf.reduce_mean(
-        fake
-    )
-
-
-# Discriminator's and generator's, of the logits.
-LOSSES = {
-    "sigmoid cross entropy": _cross_entropies,
-    "least squares": _squares,
-    "half of least squares": _half_squares,
-    "Wasserstein": _wasserstein,
-    "hinge": _hinge,
-}
-
-
-def models(momentum=DECAY, epsilon=EPSILON, output=keras.ops.tanh):
+def models(momentum=DECAY):
     """Returns the networks in Keras."""
 
     def dense(units):
@@ -198,12 +162,12 @@ def models(momentum=DECAY, epsilon=EPSILON, output=keras.ops.tanh):
 
     def norm():
         return keras.layers.BatchNormalization(
-            momentum=momentum, epsilon=epsilon, dtype="float64"
+            momentum=momentum, epsilon=EPSILON, dtype="float64"
         )
 
     latent = keras.Input([LATENT], dtype="float64")
     images = keras.Input([PIXELS], dtype="float64")
-    made = output(norm()(dense(PIXELS)(latent)))
+    made = keras.ops.tanh(norm()(dense(PIXELS)(latent)))
     hidden = keras.ops.relu(norm()(dense(HIDDEN)(images)))
     return {
         "generator": keras.Model(latent, made, name="generator"),
@@ -213,15 +177,15 @@ def models(momentum=DECAY, epsilon=EPSILON, output=keras.ops.tanh):
     }
 
 
-def steps(networks, loss="sigmoid cross entropy"):
+def steps(networks):
     """Returns the two train steps; each moves the averages of both networks."""
 
     def losses(images, latent):
         made = networks["generator"](latent, training=True)
         real = networks["discriminator"](images, training=True)
         fake = networks["discriminator"](made, training=True)
-        of_d, of_g = LOSSES[loss](real, fake)
-        return {"discriminator": of_d, "generator": of_g}
+        of_d = _cross_entropy(real, 1.0) + _cross_entropy(fake, 0.0)
+        return {"discriminator": of_d, "generator": _cross_entropy(fake, 1.0)}
 
     def train(network, images, latent):
         with tf1_or_tf2.GradientTape() as tape:

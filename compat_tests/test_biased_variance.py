@@ -72,6 +72,14 @@ def test_a_layer_that_both_average_alike_does_not_hide_the_factor():
     assert measured.startswith("generator/bn/moving_variance")
 
 
+def test_inputs_of_a_variance_that_looks_like_the_factor_are_no_factor():
+    """Where the inputs differ, the variances do, by any factor."""
+    reference, candidate = _side(0.01, [1, 1]), _side(0.01, [1, 1])
+    other = _side(0.01, [1, 1], deviation=np.sqrt(UNBIASED))
+    candidate.activations, candidate.after = other.activations, other.after
+    assert _found(reference, candidate) == []
+
+
 def test_another_rate_is_no_factor():
     """Of variances far below 1 the move is mostly that towards 0."""
     for deviation in (0.0015, 0.0017, 0.002, 0.01, 1.0):

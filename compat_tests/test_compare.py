@@ -29,7 +29,7 @@ from tf2gan.migration import (
 from tf2gan.migration.evidence import Evidence, Side
 from tf2gan.migration.fingerprints import losses
 from tf2gan.migration.hazards import HAZARDS
-from tf2gan.migration.report import Difference, Report
+from tf2gan.migration.report import PHASES, Difference, Report
 
 HOSTILE = "generator/<img src=x onerror=alert(1)>\"'&</style><script>/kernel"
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -825,10 +825,18 @@ def test_phases_may_have_other_names():
 
 
 @pytest.mark.parametrize(
-    "phase, claimed",
-    [("discriminator_step", ["loss-halved"]), ("generator_step", [])],
+    "loss, claimed",
+    [
+        (0.5, ["loss-factor"]),
+        (-1.0, ["loss-factor"]),
+        (2.0, ["loss-factor"]),
+        (0.7, []),
+    ],
 )
-def test_only_the_loss_of_two_terms_is_said_to_be_averaged(phase, claimed):
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_plain_factor_of_a_loss_is_named_in_either_phase(
+    phase, loss, claimed
+):
     difference = Difference(1, phase, "loss", phase, 0.5, 0.5, False, False)
-    evidence = Evidence(1, phase, Side(loss=1.0), Side(loss=0.5), [difference])
+    evidence = Evidence(1, phase, Side(loss=1.0), Side(loss=loss), [difference])
     assert [found[0] for found in losses.loss_factor(evidence)] == claimed

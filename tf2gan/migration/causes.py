@@ -34,6 +34,7 @@ FINGERPRINTS: List[Callable[[Evidence], Found]] = [
     losses.discriminator_labels,
     losses.generator_label,
     losses.loss_of_probabilities,
+    losses.another_loss,
     losses.simultaneous_updates,
     steps.adam_constants,
     steps.adam_epsilon,

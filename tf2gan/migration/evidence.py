@@ -5,7 +5,7 @@ from typing import Dict, FrozenSet, Iterator, List, Optional, Tuple
 
 import numpy as np
 
-from tf2gan.migration.report import NETWORKS, Difference, Trial
+from tf2gan.migration.report import NETWORKS, Difference
 
 Arrays = Dict[str, np.ndarray]
 
@@ -83,7 +83,6 @@ class Evidence:
       differences: the comparisons that were made of it.
       previous: the phase before this one.
       recorded: whether the reference is a recording, which nobody can run again.
-      trial: what was tried to find the layers behind a recorded loss, if anything.
       optimizer_counts: step counts of the candidate that are those of its optimizers,
         each of which has one of its own.
     """
@@ -95,7 +94,6 @@ class Evidence:
     differences: List[Difference] = dataclasses.field(default_factory=list)
     previous: Optional["Evidence"] = None
     recorded: bool = False
-    trial: Optional[Trial] = None
     optimizer_counts: FrozenSet[str] = frozenset()
 
     def __post_init__(self) -> None:

@@ -162,7 +162,8 @@ _ENTRIES = (
     Hazard(
         "frozen-inference",
         "A frozen discriminator normalizes with its moving averages",
-        "trainable = False puts a Keras batch-norm layer into inference mode.",
+        "training=False, or trainable = False, puts a Keras batch-norm layer into "
+        "inference mode.",
         "The generator is trained against another discriminator than in TF1.",
         "Leave trainable alone: a tape takes gradients of the variables it is"
         " given.",
@@ -221,11 +222,20 @@ _ENTRIES = (
         "Ask for 1: the loss is -log D(G(z)).",
     ),
     Hazard(
-        "loss-halved",
-        "The discriminator's two losses are averaged instead of added",
-        "Many ports write (real + fake) / 2.",
+        "loss-factor",
+        "A loss has a factor of its own",
+        "Many ports write (real + fake) / 2 where the original adds the two, or forget "
+        "the 1/2 of least squares.",
         "With Adam hardly anything but the reported loss and epsilon's share.",
-        "Add them.",
+        "Keep the factor of the code that is ported.",
+    ),
+    Hazard(
+        "another-loss",
+        "The loss is of another kind, or against other labels",
+        "Least squares, Wasserstein, hinge and cross entropy were confused, or "
+        "labels of -1 and 1 with 0 and 1.",
+        "The loss is off from the first step.",
+        "Compute the loss of the code that is ported.",
     ),
     Hazard(
         "label-smoothed",

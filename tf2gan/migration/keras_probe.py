@@ -42,7 +42,9 @@ class Probe:
 
         Names are those of the scopes of the layers' variables in TF1, as in
         `training.Trainer.activations`: `discriminator/conv2d` sees the real images,
-        `discriminator_1/conv2d` the generated ones.
+        `discriminator_1/conv2d` the generated ones. As scripts have scopes of their
+        own, the last output of each call is there as `generator`, `discriminator`
+        and `discriminator_1`, too.
         """
         return self._tried(images, latent, (True, True))
 
@@ -114,6 +116,7 @@ class _Network:
         found = [scopes[id(layer)] for layer in layers]
         [inputs] = model.inputs
         self.variables = model.variables
+        self._name = name
         self._names = [
             scope if found.count(scope) == 1 else f"{name}/{layer.name}"
             for layer, scope in zip(layers, found)
@@ -127,8 +130,10 @@ class _Network:
     ) -> Tuple[Any, Arrays]:
         result, *outputs = self.model(inputs, training=training)
         names = [_with_suffix(name, suffix) for name in self._names]
-        arrays = map(keras.ops.convert_to_numpy, outputs)
-        return result, dict(zip(names, arrays))
+        arrays = list(map(keras.ops.convert_to_numpy, outputs))
+        shown = dict(zip(names, arrays))
+        shown.setdefault(self._name + suffix, arrays[-1])
+        return result, shown
 
 
 def _fed(feed, images, latent):

@@ -11,7 +11,7 @@ from typing import Callable, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 
-from tf2gan.migration.evidence import Side
+from tf2gan.migration.evidence import Arrays, Side
 
 # Elements taken of each variable, from the smallest second moment to the largest.
 ELEMENTS = 20000
@@ -146,17 +146,29 @@ def leaky_slopes(side: Side) -> Iterator[Tuple[str, float]]:
     """
     for kernel, weight in side.before.items():
         layer = kernel.rpartition("/")[0]
-        if not kernel.endswith("/kernel") or np.ndim(weight) != 2:
+        if np.ndim(weight) != 2:
             continue
         for call in side.calls(layer):
             inputs = side.inputs_of(call, len(weight))
             outputs = np.asarray(side.activations[call])
             if inputs is None or len(inputs) != len(outputs):
                 continue
-            bias = side.before.get(layer + "/bias", 0.0)
-            slope = _slope(inputs, outputs - bias, weight)
+            bias = vector_beside(side.before, layer)
+            if bias is not None:
+                outputs = outputs - bias
+            slope = _slope(inputs, outputs, weight)
             if slope is not None:
                 yield call, slope
+
+
+def vector_beside(values: Arrays, layer: str) -> Optional[np.ndarray]:
+    """Returns the bias of a layer, whatever a script called it; None if it has none."""
+    vectors = [
+        value
+        for name, value in values.items()
+        if name.rpartition("/")[0] == layer and np.ndim(value) == 1
+    ]
+    return vectors[0] if len(vectors) == 1 else None
 
 
 def _slope(inputs, outputs, weight):

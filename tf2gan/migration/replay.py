@@ -35,8 +35,6 @@ from tf2gan.migration.evidence import Evidence, Side
 from tf2gan.migration.report import Report, Tolerance
 
 ARGUMENTS = lockstep.FEEDS
-# Of a loss in float64, from logits in the trace's own precision.
-_LEAST_BOUND = 1e-9
 
 
 def replay(
@@ -99,6 +97,7 @@ def replay(
     else:
         _note_unrecorded(report, trace)
     shown = ("activations", "gradients")
+    report.losses = comparison.losses
     report.not_shown = [what for what in shown if not side.has_shown(what)]
     return report
 
@@ -125,8 +124,6 @@ def _take_into(report, call, evidence, resync, side):
     is_first = not report.first
     labels = _Labels(side, call.phase)
     lockstep.take_into(report, evidence, resync, labels.on, is_known)
-    if evidence.trial:
-        report.trials.append(labels.on(evidence.trial))
     differs = not all(d.allowed for d in evidence.differences)
     if differs and not is_known and (resync or is_first):
         report.without_causes.append(step)
@@ -272,6 +269,7 @@ class _Comparison:
         self._resync, self._has_differed = resync, False
         self._averages_aside = averages_aside
         self._calls = {}
+        self.losses = {}  # of both sides, by step, where looked for
         self._noisy = set()
         self._recorded = side.own(initial)  # empty where nothing is
         self._previous = None
@@ -376,8 +374,9 @@ class _Comparison:
         self._has_differed |= not all(d.allowed for d in evidence.differences)
         if wanted and evidence.differs("loss") and evidence.reference.before:
             variants = self._side.variants(evidence.candidate)
-            bound = max(self._tolerance.relative, _LEAST_BOUND)
-            evidence.trial = trials.settle(evidence, variants, bound)
+            losses = trials.settle(evidence, variants, self._tolerance.relative)
+            if variants:
+                self.losses[evidence.phase] = losses
 
     def _take_averages(self, recorded):
         averages_ = {

@@ -124,28 +124,6 @@ class Cause:
 
 
 @dataclasses.dataclass(frozen=True)
-class Trial:
-    """What was tried to find the constants behind a recorded loss.
-
-    Attributes:
-      iteration: where, from 1.
-      phase: where.
-      kinds: of losses that were tried.
-      own: the kind that the candidate's own loss is; empty if it is none of these, and
-        then nothing more can be tried.
-      changes: how many changes of the candidate's constants and modes were tried.
-      has_recorded: whether one of them gives the recorded loss.
-    """
-
-    iteration: int
-    phase: str
-    kinds: Tuple[str, ...]
-    own: str
-    changes: int
-    has_recorded: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
 class AverageVerdict:
     """How the two sides updated one moving average in one phase.
 
@@ -189,9 +167,11 @@ class Report:
       notes: what else a user should know, a sentence each.
       not_shown: of a replay, which of activations and gradients the implementation
         does not show.
+      losses: of a replay, what the implementation's loss and the recorded one were
+        recognised as, by step of `PHASES`, where they differ and trials were made;
+        empty if none of those known.
       unrecorded: of a replay, the phases of which the trace has no call.
       averages_aside: of a replay, whether moving averages were not compared.
-      trials: of a replay, what was tried to explain losses.
     """
 
     first: Optional[Difference] = None
@@ -211,9 +191,9 @@ class Report:
     without_causes: List[Step] = dataclasses.field(default_factory=list)
     notes: List[str] = dataclasses.field(default_factory=list)
     not_shown: List[str] = dataclasses.field(default_factory=list)
+    losses: Dict[str, Tuple[str, str]] = dataclasses.field(default_factory=dict)
     unrecorded: List[str] = dataclasses.field(default_factory=list)
     averages_aside: bool = False
-    trials: List[Trial] = dataclasses.field(default_factory=list)
 
     @property
     def alike(self) -> bool:

@@ -12,7 +12,6 @@ from tf2gan.migration.report_text import (
     grouped_averages,
     none_recognised,
     number,
-    trials,
     unordered,
     verdict,
     without_causes,
@@ -156,8 +155,6 @@ def _causes(report) -> Iterator[str]:
         yield f'<p class="soft">{escape(said[0].upper() + said[1:])}.</p>'
     if report.without_causes:
         yield f"<p>{escape(without_causes(report))}</p>"
-    for sentence in trials(report):
-        yield f'<p class="soft">{escape(sentence)}.</p>'
     for cause in report.causes:
         hazard = HAZARDS[cause.hazard]
         rows = {

@@ -22,7 +22,6 @@ def to_json(report: Report) -> str:
     differs, so that the two are not `alike` and there is no `first`;
     `averages_aside`, whether moving averages were not compared at all; `first`, the
     first difference or null; `causes`, each with the texts of the catalogue;
-    `trials`, which kinds of loss were tried to explain one that differs;
     `averages`, the verdicts on moving averages;
     `dataflow`, the tree of the step that differed first; `tensors`, each with its
     largest differences, the tolerance it would need and its history as rows of
@@ -32,7 +31,9 @@ def to_json(report: Report) -> str:
     and phase, with and without recorded variables, and `without_causes` those that
     differ and whose variables before were not recorded; `unrecorded` are the phases
     without a call, and with one the two are not `alike`; `not_shown` says which of
-    activations and gradients the implementation does not give.
+    activations and gradients the implementation does not give; `losses` what its
+    loss and the recorded one were recognised as, by step, where they differ, empty if
+    unknown.
     """
     return json.dumps(as_dictionary(report), indent=1, allow_nan=False)
 
@@ -52,13 +53,13 @@ def as_dictionary(report: Report) -> Dict[str, Any]:
         "without_causes": report.without_causes,
         "unrecorded": report.unrecorded,
         "not_shown": report.not_shown,
+        "losses": report.losses,
         "alike": report.alike,
         "first": _difference(report.first),
         "raced": report.raced,
         "averages_aside": report.averages_aside,
         "unordered": [_difference(d) for d in report.unordered()],
         "causes": [_cause(cause) for cause in report.causes],
-        "trials": [dataclasses.asdict(trial) for trial in report.trials],
         "averages": [dataclasses.asdict(row) for row in report.averages],
         "dataflow": _dataflow(report),
         "tensors": [_tensor(tensor) for tensor in report.tensors()],

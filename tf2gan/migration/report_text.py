@@ -3,15 +3,15 @@
 import textwrap
 from typing import Dict, Iterator, List, Sequence, Tuple
 
-from tf2gan.migration import dataflow
+from tf2gan.migration import dataflow, gan_losses
 from tf2gan.migration.hazards import HAZARDS
 from tf2gan.migration.report import (
     KINDS,
+    NETWORKS,
     AverageVerdict,
     Report,
     Step,
     Tensor,
-    Trial,
     in_words,
 )
 
@@ -78,13 +78,41 @@ def _compared(report):
 
 def none_recognised(report: Report) -> str:
     """Returns that no cause was, and what might have shown one."""
-    if not report.not_shown:
-        return "none recognised"
-    told = "; it gives no ".join(
-        f"{what}, without which causes in {_TOLD_BY[what]} cannot be told"
-        for what in report.not_shown
-    )
-    return f"none recognised: the port gives no {told}{_may_have_raced(report)}"
+    said = [
+        f"the port gives no {what}, without which causes in {_TOLD_BY[what]} cannot "
+        "be told"
+        for what in _wanting(report)
+    ]
+    said += [_of_losses(step, *both) for step, both in report.losses.items()]
+    said += filter(None, [_may_have_raced(report)])
+    return "none recognised" + ": " * bool(said) + "; ".join(said)
+
+
+def _wanting(report):
+    """Returns what the port does not show and might tell a cause by.
+
+    Of losses that differ, gradients tell no more than labels of a cross entropy.
+    """
+    by_labels = [own.startswith("sigmoid") for own, _ in report.losses.values()]
+    of_use = not report.losses or any(by_labels)
+    return [x for x in report.not_shown if x != "gradients" or of_use]
+
+
+def _of_losses(step, own, recorded):
+    """Returns what was tried to explain a recorded loss."""
+    if own:
+        return (
+            f"the port's loss in the {step} is {own}, but neither another loss nor "
+            "this one with other epsilons, slopes or modes gives the recorded one"
+        )
+    tried = gan_losses.tried(NETWORKS.get(step, ""))
+    said = f"the port's loss in the {step} is none of those tried: {tried}; "
+    if recorded:
+        return (
+            f"{said}the recorded loss is {recorded} of the port's own logits, so the "
+            "port computes another loss, or calls its networks otherwise"
+        )
+    return said + "so causes in layers cannot be told by it"
 
 
 def _may_have_raced(report):
@@ -93,7 +121,7 @@ def _may_have_raced(report):
     if "activations" not in report.not_shown or kinds != {"moving average"}:
         return ""
     return (
-        "; moving averages alone differ, as they do where the script's own updates "
+        "moving averages alone differ, as they do where the script's own updates "
         "of them race: scripts/audit_graph.py on its .meta says if they can"
     )
 
@@ -129,36 +157,6 @@ def without_causes(report: Report) -> str:
         "before were not recorded, so the fault may be in an earlier step, and a "
         "moving average may differ by the order of TF1's updates alone; record with "
         "every=1"
-    )
-
-
-def trials(report: Report) -> List[str]:
-    """Returns what was tried to explain losses that differ, a sentence each."""
-    said: Dict[str, List[Step]] = {}
-    for trial in report.trials:
-        steps = said.setdefault(_tried(trial), [])
-        steps.append((trial.iteration, trial.phase))
-    return [
-        f"tried for the loss of {_steps(steps)}: {sentence}"
-        for sentence, steps in said.items()
-    ]
-
-
-def _tried(trial: Trial) -> str:
-    if not trial.own:
-        return (
-            f"{', '.join(trial.kinds)}. The port's own loss is none of these, so "
-            "causes in its layers and labels cannot be told by it"
-        )
-    if not trial.changes:
-        return (
-            f"{trial.own}, which the port's is; it has no constants to change"
-        )
-    changes = _count(trial.changes, "change")
-    found = "one gives" if trial.has_recorded else "none gives"
-    return (
-        f"{trial.own}, which the port's is; of {changes} of epsilon, slope and mode "
-        f"in its layers {found} the recorded loss"
     )
 
 
@@ -247,8 +245,6 @@ def _causes(report) -> Iterator[str]:
     else:
         yield from _indented(f"likely causes: {none_recognised(report)}", 0)
     yield from _indented(without_causes(report), 2, 0)
-    for sentence in trials(report):
-        yield from _indented(sentence, 2)
     for number_, cause in enumerate(report.causes, 1):
         hazard = HAZARDS[cause.hazard]
         yield from _indented(f"{number_}. {cause.finding}", 2)

@@ -13,6 +13,8 @@ from tf2gan.migration.fingerprints.common import Found
 # Relative: of losses that rounding a slope to float32 sets apart, and of moments that
 # another gradient does.
 CLOSE, FAR = 1e-6, 1e-3
+# Of two slopes, the least that they are apart; of a plain ReLU rounding is measured.
+LEAST_SLOPE = 1e-4
 SQUASHING = {
     "tanh": np.tanh,
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
@@ -57,7 +59,9 @@ def leaky_relu_slope(evidence: Evidence) -> Found:
     """Measures the slope in front of dense layers."""
     one, other = (dict(measure.leaky_slopes(side)) for side in evidence.sides)
     for call in one:
-        if call in other and common.apart(one[call], other[call], 1e-3):
+        if abs(one[call] - other.get(call, one[call])) < LEAST_SLOPE:
+            continue
+        if common.apart(one[call], other[call], 1e-3):
             yield (
                 "leaky-relu-slope",
                 f"leaky ReLU slope {other[call]:.4g} instead of "

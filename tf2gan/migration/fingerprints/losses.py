@@ -3,7 +3,7 @@
 import numpy as np
 
 from tf2gan.common.specs import DISCRIMINATOR, GENERATOR
-from tf2gan.migration import measure
+from tf2gan.migration import gan_losses, measure
 from tf2gan.migration.evidence import Evidence
 from tf2gan.migration.fingerprints import common
 from tf2gan.migration.fingerprints.common import Found
@@ -16,15 +16,17 @@ def loss_factor(evidence: Evidence) -> Found:
     ratio = float(evidence.candidate.loss / evidence.reference.loss)
     batch = _batch_size(evidence.reference)
     measured = f"the loss is {ratio:.9g} times the reference's"
-    halved = abs(ratio - 0.5) < 1e-6
-    if halved and evidence.network == DISCRIMINATOR:  # it has two terms
-        yield "loss-halved", "the loss is halved", measured
-    elif batch > 1 and abs(ratio / batch - 1) < 1e-6:
-        yield (
-            "loss-summed",
-            f"the loss is summed over the batch: factor {batch}",
-            measured,
-        )
+    tight = max(1e-6, gan_losses.bound(evidence.candidate))
+    of_batch = [batch, 1 / batch] if batch > 1 else []
+    for factor in [*of_batch, 0.5, 2, -1]:
+        if abs(ratio / factor - 1) > tight:
+            continue
+        if factor == batch:
+            said = f"the loss is summed over the batch: factor {batch}"
+            yield "loss-summed", said, measured
+        else:
+            yield "loss-factor", f"the loss has the factor {factor:g}", measured
+        return
 
 
 def discriminator_labels(evidence: Evidence) -> Found:
@@ -97,6 +99,26 @@ def loss_of_probabilities(evidence: Evidence) -> Found:
         )
 
 
+def another_loss(evidence: Evidence) -> Found:
+    """Looks for losses that are two of the usual ones, of the logits of each side."""
+    if not evidence.differs("loss"):
+        return
+    one, other = (
+        gan_losses.recognised(evidence.network, side) for side in evidence.sides
+    )
+    if not one or not other or str(one) == str(other):
+        return
+    closer = (discriminator_labels, generator_label)
+    if any(True for solve in closer for _ in solve(evidence)):
+        return
+    yield (
+        "another-loss",
+        f"the loss is {other} instead of {one}",
+        f"of the logits these give {other.of(evidence.candidate.activations):.9g} "
+        f"and {one.of(evidence.reference.activations):.9g}, as returned",
+    )
+
+
 def simultaneous_updates(evidence: Evidence) -> Found:
     """Compares the generator's loss with that before the discriminator moved."""
     before = evidence.previous
@@ -104,16 +126,18 @@ def simultaneous_updates(evidence: Evidence) -> Found:
         return
     if not before or before.iteration != evidence.iteration:
         return
-    fresh = _generator_loss(evidence.reference)
-    stale = _generator_loss(before.candidate)
-    losses = [float(side.loss) for side in evidence.sides]
-    if None in (fresh, stale) or not _near(losses[0], fresh):
+    loss = gan_losses.recognised(GENERATOR, evidence.reference)
+    if loss is None:
         return
-    if _near(losses[1], stale):
+    losses = [float(side.loss) for side in evidence.sides]
+    stale = before.candidate.activations
+    bound = max(1e-6, gan_losses.bound(evidence.candidate))
+    if loss.distance(evidence.candidate, stale) <= bound:
         yield (
             "simultaneous-updates",
             "the generator answers the discriminator of before its step",
-            f"its loss is {losses[1]:.9g}, as before that step ({stale:.9g}); "
+            f"its loss is {losses[1]:.9g}, as before that step "
+            f"({loss.of(stale):.9g}); "
             f"after it, it is {losses[0]:.9g}",
         )
 
@@ -130,11 +154,18 @@ def _labels_of(side):
     real, fake = side.logits(DISCRIMINATOR), side.logits(DISCRIMINATOR + "_1")
     if real is None or fake is None:
         return None
-    last = [n for n in side.activations if n.startswith(DISCRIMINATOR + "/")]
-    of_bias = side.gradients.get(last[-1] + "/bias")
+    of_bias = measure.vector_beside(side.gradients, _last_layer(side))
     if of_bias is None or np.size(of_bias) != 1:
         return None
     return measure.labels(float(side.loss), float(np.sum(of_bias)), real, fake)
+
+
+def _last_layer(side):
+    """Returns the layer of the logits, which may also go by their call's name."""
+    names = list(side.activations)
+    of_real = [n for n in names if n.partition("/")[0] == DISCRIMINATOR]
+    place = names.index(of_real[-1])
+    return names[place - 1 if names[place] == DISCRIMINATOR else place]
 
 
 def _discriminator_losses(side):
@@ -144,8 +175,3 @@ def _discriminator_losses(side):
         return None
     pair = (measure.cross_entropy, measure.clipped_cross_entropy)
     return tuple(loss(real, 1.0) + loss(fake, 0.0) for loss in pair)
-
-
-def _generator_loss(side):
-    fake = side.logits(DISCRIMINATOR + "_1")
-    return None if fake is None else measure.cross_entropy(fake, 1.0)

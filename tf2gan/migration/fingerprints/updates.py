@@ -54,6 +54,7 @@ def _variance_ratios(evidence):
         elif one.updates == other.updates:
             ratio, unsure = _ratio(evidence, name, explained)
             apart = 1 / (one.size if ratio < 1 else one.size - 1)
+            unsure += _apart_in_inputs(evidence, name)
             if unsure <= _TIGHT * apart:
                 yield name, one.size, ratio, abs(ratio - 1) / apart
 
@@ -251,6 +252,15 @@ def _ratio(evidence, name, explained):
         rounding = np.finfo(np.asarray(side.after[name]).dtype).eps
         unsure += rounding * np.sqrt(len(new)) * _size(new) / share
     return sums[1] / sums[0], unsure / abs(sums[0])
+
+
+def _apart_in_inputs(evidence, name):
+    """Returns by what share the batch's own variances differ between the sides."""
+    one, other = (
+        sum(map(np.sum, averages.batch_statistics(side, name)[0].values()))
+        for side in evidence.sides
+    )
+    return abs(other / one - 1)
 
 
 def _size(values):
