@@ -453,7 +453,7 @@ def _strict(text):
 
 def test_the_json_is_complete(different):
     read = _strict(report_json.to_json(different))
-    assert (read["format"], read["version"]) == ("tf2gan comparison", 1)
+    assert (read["format"], read["version"]) == ("tf2gan comparison", 2)
     assert (read["alike"], read["iterations"]) == (False, 3)
     assert read["first"]["kind"] == "moving average"
     assert read["causes"][0]["hazard"] == "batch-norm-momentum"
@@ -831,6 +831,8 @@ def test_phases_may_have_other_names():
         (-1.0, ["loss-factor"]),
         (2.0, ["loss-factor"]),
         (0.7, []),
+        (float("nan"), []),
+        (float("inf"), []),
     ],
 )
 @pytest.mark.parametrize("phase", PHASES)

@@ -1,6 +1,7 @@
 """Fast paths: those that give TF1's numbers to the last bit, and those that cannot."""
 
 import dataclasses
+from unittest import mock
 
 import helpers
 import keras
@@ -188,7 +189,7 @@ BLOCKS = {
     "an even kernel": ((8, 8), (4, 4), 2, 16, 2),
     "a kernel that is not square": ((4, 12), (2, 5), 1, 16, 4),
     "a kernel of one element": ((4, 4), (1, 1), 1, 5, 4),
-    "a kernel beyond the image": ((4, 4), (9, 7), 1, 3, 4),
+    "a kernel of the image's size": ((4, 8), (4, 7), 1, 3, 4),
 }
 
 
@@ -199,7 +200,9 @@ def test_blocks_of_pixels_are_the_transposed_convolution(
     size, kernel_size, filters, channels, side, vector_kernels
 ):
     inputs, kernel, upstream = _operands(size, kernel_size, filters, channels)
-    found = transposed.block_side(tf.constant(inputs), filters, (1, 1), "same")
+    found = transposed.block_side(
+        tf.constant(inputs), tf.constant(kernel), (1, 1), "same"
+    )
     assert found == side
     actual = _transposed(
         lambda x, k: transposed.conv2d_transpose(x, k, side),
@@ -234,8 +237,9 @@ def test_a_block_that_is_shifted_by_a_pixel_is_noticed(monkeypatch):
 
 @needs_vector_kernels
 @pytest.mark.parametrize("batch", [1, 16, 100])
-def test_blocks_of_pixels_have_the_bits_of_the_plain_kernel(batch):
-    operands = _operands((28, 28), (5, 5), 1, 32, batch)
+@pytest.mark.parametrize("channels", [2, 32, 128])
+def test_blocks_of_pixels_have_the_bits_of_the_plain_kernel(batch, channels):
+    operands = _operands((28, 28), (5, 5), 1, channels, batch)
     actual = _transposed(
         lambda x, k: transposed.conv2d_transpose(x, k, 4), *operands
     )
@@ -245,21 +249,47 @@ def test_blocks_of_pixels_have_the_bits_of_the_plain_kernel(batch):
 
 
 @pytest.mark.parametrize(
-    "shape, filters, strides, padding, dtype",
+    "shape, kernel, strides, padding, dtype",
     [
-        ((2, 8, 8, 4), 5, (1, 1), "same", "float32"),
-        ((2, 8, 7, 4), 1, (1, 1), "same", "float32"),
-        ((2, 8, None, 4), 1, (1, 1), "same", "float32"),
-        ((2, 8, 8, 4), 1, (2, 2), "same", "float32"),
-        ((2, 8, 8, 4), 1, (1, 1), "valid", "float32"),
-        ((2, 8, 8, 4), 1, (1, 1), "same", "float64"),
+        ((2, 8, 8, 4), (5, 5, 5), (1, 1), "same", "float32"),
+        ((2, 8, 7, 4), (5, 5, 1), (1, 1), "same", "float32"),
+        ((2, 8, None, 4), (5, 5, 1), (1, 1), "same", "float32"),
+        ((2, 8, 8, 1), (5, 5, 1), (1, 1), "same", "float32"),
+        ((2, 8, 8, 129), (5, 5, 1), (1, 1), "same", "float32"),
+        ((2, 8, 8, 4), (9, 5, 1), (1, 1), "same", "float32"),
+        ((2, 8, 8, 4), (5, 9, 1), (1, 1), "same", "float32"),
+        ((2, 8, 8, 4), (5, 5, 1), (2, 2), "same", "float32"),
+        ((2, 8, 8, 4), (5, 5, 1), (1, 1), "valid", "float32"),
+        ((2, 8, 8, 4), (5, 5, 1), (1, 1), "same", "float64"),
     ],
 )
 def test_other_layers_are_not_made_of_blocks(
-    shape, filters, strides, padding, dtype, vector_kernels
+    shape, kernel, strides, padding, dtype, vector_kernels
 ):
     inputs = keras.KerasTensor(shape, dtype)
-    assert transposed.block_side(inputs, filters, strides, padding) == 1
+    kernel = keras.KerasTensor((*kernel, shape[-1]), dtype)
+    assert transposed.block_side(inputs, kernel, strides, padding) == 1
+
+
+def test_channels_that_come_first_are_not_made_of_blocks(vector_kernels):
+    layer = layers2.Conv2DTranspose(
+        1, 3, padding="same", data_format="channels_first"
+    )
+    layer.build((2, 8, 8, 8))
+    plainly = mock.patch.object(layer, "_conv_transpose", side_effect=KeyError)
+    with plainly, pytest.raises(KeyError):
+        layer(tf.zeros([2, 8, 8, 8]))
+
+
+def test_of_an_empty_batch_blocks_make_none(vector_kernels):
+    layer = layers2.Conv2DTranspose(1, 5, padding="same")
+    assert layer(tf.zeros([0, 8, 8, 4])).shape == (0, 8, 8, 1)
+
+
+@pytest.mark.parametrize("value", ["0", "false", "False"])
+def test_without_onednn_nothing_is_made_of_blocks(value, monkeypatch):
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", value)
+    assert not transposed.has_vector_kernels.__wrapped__()
 
 
 @needs_vector_kernels

@@ -16,9 +16,10 @@ from tf2gan.migration import (
     report_text,
     traces,
 )
-from tf2gan.migration.evidence import Side
+from tf2gan.migration.evidence import Evidence, Side
+from tf2gan.migration.fingerprints import losses
 from tf2gan.migration.replay import replay
-from tf2gan.migration.report import TOLERANCES
+from tf2gan.migration.report import TOLERANCES, Difference
 
 D_STEP, G_STEP = "discriminator_step", "generator_step"
 # One of each kind; the other losses differ by a label or a factor.
@@ -267,3 +268,31 @@ def test_a_loss_is_recognised_by_its_value(network, name, value, factor):
 def test_what_has_no_value_is_no_loss(loss, shown):
     side = Side(loss=np.array(loss), activations=shown)
     assert gan_losses.recognised("generator", side) is None
+
+
+def test_of_logits_near_zero_no_other_loss_is_claimed():
+    """Against 1 and 0 or 0 and 1: rounding alone tells which it is taken for."""
+    shown = {
+        name: np.full([8, 1], 1e-6, "float32")
+        for name in ("discriminator", "discriminator_1")
+    }
+    straight, flipped = (
+        next(x for x in gan_losses.LOSSES["discriminator"] if str(x) == name)
+        for name in (
+            "sigmoid cross entropy against 1 and 0",
+            "sigmoid cross entropy against 0 and 1",
+        )
+    )
+    sides = [
+        Side(loss=np.float64(loss.of(shown)), activations=dict(shown))
+        for loss in (straight, flipped)
+    ]
+    sides[1].activations["discriminator_1"] = shown["discriminator_1"] * 2
+    sides[1].loss = np.float64(flipped.of(sides[1].activations))
+    found = [gan_losses.recognised("discriminator", side) for side in sides]
+    assert str(found[0]) != str(found[1])
+    evidence = Evidence(1, D_STEP, *sides)
+    evidence.differences = [
+        Difference(1, D_STEP, "loss", D_STEP, 1e-6, 1e-6, False, False)
+    ]
+    assert list(losses.another_loss(evidence)) == []

@@ -242,18 +242,20 @@ class Conv2DTranspose(keras.layers.Conv2DTranspose):
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Maps [B, H, W, channels] to [B, H', W', filters]."""
         inputs = tf.convert_to_tensor(inputs)
-        side = transposed.block_side(
-            inputs, self.filters, self.strides, self.padding
-        )
+        kernel = tf.convert_to_tensor(self.kernel)
+        side = transposed.block_side(inputs, kernel, self.strides, self.padding)
         if side > 1 and self._is_plain():
-            kernel = tf.convert_to_tensor(self.kernel)
             outputs = transposed.conv2d_transpose(inputs, kernel, side)
         else:
             outputs = self._conv_transpose(inputs)
         return _add_bias(self, outputs)
 
     def _is_plain(self):
-        return self.dilation_rate == (1, 1) and self.output_padding is None
+        return (
+            self.data_format == "channels_last"
+            and self.dilation_rate == (1, 1)
+            and self.output_padding is None
+        )
 
     def _conv_transpose(self, inputs):
         return keras.ops.conv_transpose(
@@ -416,7 +418,8 @@ def _warn_of_unknown(scopes):
             f"update_ops({list(scopes)}): no tf2gan.layers.BatchNormalization "
             f"has a path whose first part is '{unknown[0]}'; there are: "
             f"{', '.join(known[:_MOST_NAMED]) or 'none'}{more}; name these, or "
-            f"make the layers under keras.name_scope('{unknown[0]}')",
+            f"make the layers under keras.name_scope('{unknown[0]}'); a network "
+            "without batch norm needs no scope",
             stacklevel=4,  # who leaves the context, through contextlib
         )
 

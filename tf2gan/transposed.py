@@ -14,28 +14,34 @@ import tensorflow as tf
 
 _LANES = 16  # float32 numbers in a vector of AVX-512
 _SIDES = (4, 2)  # of a block, the best first
+_CHANNELS = range(2, 129)  # of the inputs; with others the order is another
 
 
 def block_side(
-    inputs: tf.Tensor, filters: int, strides: Sequence[int], padding: str
+    inputs: tf.Tensor, kernel: tf.Tensor, strides: Sequence[int], padding: str
 ) -> int:
     """Returns how long and wide blocks should be, in pixels.
 
     It is 1 where there should be none: where `has_vector_kernels` is false, for
-    other types than float32, which have other kernels, and with a stride, where
-    the sums would come in another order.
+    other types than float32, which have other kernels, and where the sums would
+    come in another order: with a stride, with a kernel larger than the images,
+    and with one channel or more than 128.
 
     Args:
       inputs: [B, H, W, channels].
-      filters: number of channels to make.
+      kernel: [h, w, filters, channels].
       strides: of the transposed convolution, [2].
       padding: "same" or "valid".
     """
-    _, height, width, _ = inputs.shape
+    _, height, width, channels = inputs.shape
+    kernel_height, kernel_width, filters, _ = kernel.shape
     if (
         inputs.dtype != tf.float32
         or None in (height, width)
         or (*strides, padding) != (1, 1, "same")
+        or kernel_height > height
+        or kernel_width > width
+        or channels not in _CHANNELS
         or not has_vector_kernels()
     ):
         return 1
@@ -60,7 +66,8 @@ def has_vector_kernels() -> bool:
     if tf.config.list_physical_devices("GPU"):
         return False
     allowed = os.environ.get("ONEDNN_MAX_CPU_ISA", "AVX512").upper()
-    if os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "0" or "512" not in allowed:
+    wanted = os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1").lower()
+    if wanted in ("0", "false") or "512" not in allowed:
         return False
     try:
         processors = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8")
@@ -74,9 +81,9 @@ def conv2d_transpose(
 ) -> tf.Tensor:
     """Applies the transpose of a convolution of stride 1, padded to the same size.
 
-    Gradients are those of `tf.nn.conv2d_transpose`, and where
-    `has_vector_kernels` so are the outputs, to the last bit: the products of a
-    pixel are summed in the same order, with zeros in between.
+    Gradients are those of `tf.nn.conv2d_transpose`, and where `block_side` is
+    more than 1 so are the outputs, to the last bit: the products of a pixel are
+    summed in the same order, with zeros in between.
 
     Args:
       inputs: [B, H, W, channels], float32.
@@ -105,11 +112,14 @@ def conv2d_transpose(
 
 
 def _by_blocks(inputs, kernel, side):
-    height, width, _, _ = kernel.shape
+    height, width, filters, _ = kernel.shape
     padding = [[0, 0], _padding(height), _padding(width), [0, 0]]
     blocks = tf.nn.conv2d(
         inputs, _kernel_of_blocks(kernel, side), side, padding
-    )  # [B, H / side, W / side, side * side * filters]
+    )
+    # What TensorFlow makes of an empty batch has not that shape.
+    size = [inputs.shape[1] // side, inputs.shape[2] // side]
+    blocks = tf.reshape(blocks, [-1, *size, side * side * filters])
     return tf.nn.depth_to_space(blocks, side)
 
 

@@ -10,7 +10,7 @@ from tf2gan.migration.hazards import HAZARDS
 from tf2gan.migration.report import Difference, Report, Tensor
 
 FORMAT = "tf2gan comparison"
-VERSION = 1
+VERSION = 2
 
 
 def to_json(report: Report) -> str:
