@@ -1,8 +1,10 @@
 """Batch norm that a graph has in training mode for good is verified in that mode."""
 
 import contextlib
+import dataclasses
 import shutil
 import subprocess
+from types import SimpleNamespace
 
 import fixed_modes
 import helpers
@@ -15,6 +17,7 @@ from tf2gan.migration import (
     batch_statistics,
     convert,
     exchange,
+    graph_worker,
     tf1_checkpoint,
     verify,
 )
@@ -115,6 +118,88 @@ def test_averages_that_were_never_saved_are_not_missed(folder, tmp_path):
 def test_inference_is_compared_without_a_note(name, folder):
     row = verified(folder, name)
     assert row.difference < TOLERANCE and row.note == ""
+
+
+SHADOW = "/ExponentialMovingAverage"
+
+
+def with_shadows(folder, name, wanted, tmp_path):
+    """A checkpoint with shadow variables, and one whose owners have their values."""
+    checkpoint = Tf1Checkpoint(str(folder / name))
+    saved = checkpoint.read_all()
+    moved = {n: 0.5 * v for n, v in saved.items() if wanted in n}
+    shadows = {"ema/" + n + SHADOW: value for n, value in moved.items()}
+    contents = {"shadows": {**saved, **shadows}, "owners": {**saved, **moved}}
+    for kind, values in contents.items():
+        write(str(tmp_path / kind / "model.ckpt"), values)
+        shutil.copy(checkpoint.meta_path, str(tmp_path / kind))
+    return tmp_path
+
+
+def verified_with_shadows(folder):
+    """Verifies with a map that names every shadow variable there is."""
+    models = {"discriminator": network()}
+    checkpoint = Tf1Checkpoint(str(folder / "shadows"))
+    options = convert.Options(weights_only=True)
+    found = convert.Conversion(checkpoint, models, options).map
+    shadows = {n: "ema/" + n + SHADOW for n in checkpoint.variables}
+    pairs = [
+        dataclasses.replace(p, tf1=shadows[p.tf1])
+        if shadows[p.tf1] in checkpoint.variables
+        else p
+        for p in found.pairs
+    ]
+    given = dataclasses.replace(found, pairs=tuple(pairs))
+    converted = convert.Conversion(checkpoint, models, options, given)
+    converted.load()
+    (row,) = verify.verify_graph(checkpoint, models, given, {}, {})
+    return row
+
+
+@pytest.mark.parametrize("wanted", ["/moving_", "/"])
+@pytest.mark.parametrize("name", ["neither", "fed"])
+def test_shadow_variables_in_the_map_stand_for_what_inference_takes(
+    name, wanted, folder, tmp_path
+):
+    both = with_shadows(folder, name, wanted, tmp_path)
+    row = verified_with_shadows(both)
+    assert row.difference < TOLERANCE and row.note == ""
+    assert row.size == verified(both, "owners").size
+    assert abs(row.size - verified(folder, name).size) > DIFFERENT
+
+
+def test_taken_for_themselves_they_would_count_as_unread(
+    folder, tmp_path, monkeypatch
+):
+    nothing = SimpleNamespace(averages={})
+    monkeypatch.setattr(
+        verify, "slots", SimpleNamespace(classify=lambda _: nothing)
+    )
+    both = with_shadows(folder, "neither", "/moving_", tmp_path)
+    row = verified_with_shadows(both)
+    assert row.difference > DIFFERENT and "for good" in row.note
+
+
+@pytest.mark.parametrize("wanted", ["/moving_", "/"])
+def test_training_mode_for_good_is_seen_through_shadow_variables(
+    wanted, folder, tmp_path
+):
+    row = verified_with_shadows(with_shadows(folder, "both", wanted, tmp_path))
+    assert row.difference < TOLERANCE
+    assert "discriminator/norm_1, discriminator/norm_2" in row.note
+
+
+def test_shadow_variables_of_one_layer_say_nothing_of_another(folder, tmp_path):
+    row = verified_with_shadows(with_shadows(folder, "first", "/", tmp_path))
+    assert row.difference < TOLERANCE
+    assert "norm_1" in row.note and "norm_2" not in row.note
+
+
+def test_shadow_variables_that_the_graph_itself_reads_stand_for_themselves():
+    owners = {n + SHADOW: n for n in ("w", "mean", "paired")}
+    taken = {"w" + SHADOW, "w", "mean", "paired"}
+    found = graph_worker._standing_in({*owners, "paired"}, taken, owners)
+    assert found == {"mean" + SHADOW}
 
 
 def of_epsilon(epsilon, scale):

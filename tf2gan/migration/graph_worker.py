@@ -47,20 +47,23 @@ def answer(
     Args:
       question: the paths `meta` and `checkpoint`; `networks`, by model: `variables`
         that are paired with its own, the `output` tensor, or None and then the
-        `shape` to find it by; `fed`, by placeholder: the model whose input it takes.
+        `shape` to find it by; `owners`, by shadow variable: the variable that it is
+        the average of; `fed`, by placeholder: the model whose input it takes.
       arrays: `inputs/MODEL` and `given/PLACEHOLDER`.
 
     Returns:
       {"tensors": by model, "read": by model those of its variables that the tensor
-      depends on}, and the arrays `inputs/MODEL`, with the batch size that the graph
-      asks for, and `outputs/MODEL`.
+      depends on, a shadow variable also if it depends on its owner}, and the arrays
+      `inputs/MODEL`, with the batch size that the graph asks for, and
+      `outputs/MODEL`.
 
     Raises:
       UserError: if the graph cannot be run, or its inputs or outputs are not to be
         told.
     """
     graph = MetaGraph(read_meta(question["meta"]))
-    wanted = _tensors(graph, question["networks"])
+    networks, owners = question["networks"], question["owners"]
+    wanted = _tensors(graph, networks, owners)
     fed, inputs = feeds.fill(
         graph,
         graph.placeholders(wanted.values()),
@@ -68,29 +71,51 @@ def answer(
         _under("inputs/", arrays),
     )
     checkpoint = Tf1Checkpoint(question["checkpoint"])
-    outputs = graph.run(wanted, fed, checkpoint)
+    read, sources = {}, {}
+    for name, tensor in wanted.items():
+        own, taken = networks[name]["variables"], graph.read_by(tensor)
+        shadows = _standing_in(own, taken, owners)
+        read[name] = sorted(taken & {*own} | shadows)
+        sources[name] = {owners[shadow]: shadow for shadow in shadows}
+    outputs = graph.run(wanted, fed, checkpoint, sources)
     results = {"inputs/" + name: value for name, value in inputs.items()}
     for name, value in outputs.items():
         results["outputs/" + name] = _numbers(wanted[name], value)
-    read = {
-        name: sorted(
-            graph.read_by(tensor) & {*question["networks"][name]["variables"]}
-        )
-        for name, tensor in wanted.items()
-    }
     return {"tensors": wanted, "read": read}, results
 
 
-def _tensors(graph, networks):
+def _tensors(graph, networks, owners):
     """Returns the names of the tensors that the models compute, by model."""
     every = {name for n in networks.values() for name in n["variables"]}
-    found = {}
-    for name, network in networks.items():
-        own = set(network["variables"])
-        found[name] = network["output"] or graph.find_output(
-            name, own, every - own, network["shape"]
-        )
-    return found
+    every |= _owned(every, owners)
+    return {
+        name: network["output"] or _found(graph, name, network, every, owners)
+        for name, network in networks.items()
+    }
+
+
+def _found(graph, name, network, every, owners):
+    """Finds a model's output: made from its shadow variables, or from their owners."""
+    own = set(network["variables"])
+    owned = _owned(own, owners)
+    others = every - own - owned
+    try:
+        return graph.find_output(name, own, others, network["shape"])
+    except UserError:
+        if owned == own:
+            raise
+    return graph.find_output(name, owned, others, network["shape"])
+
+
+def _owned(names, owners):
+    """Returns names with those of owners in place of their shadow variables."""
+    return {owners.get(name, name) for name in names}
+
+
+def _standing_in(own, taken, owners):
+    """Returns the shadow variables whose owners alone are taken, and not paired."""
+    left = taken - {*own}
+    return {n for n in own if n not in taken and owners.get(n) in left}
 
 
 def _under(start, arrays):

@@ -6,6 +6,7 @@ files or run code. What it takes in memory and time has no bound here: that is f
 """
 
 import os
+import types
 from typing import AbstractSet, Any, Dict, Iterable, Mapping, Sequence, Set
 
 import numpy as np
@@ -179,6 +180,7 @@ class MetaGraph:
         wanted: Mapping[str, str],
         feeds: Mapping[str, np.ndarray],
         checkpoint: Tf1Checkpoint,
+        sources: Mapping[str, Mapping[str, str]] = types.MappingProxyType({}),
     ) -> Dict[str, Any]:
         """Returns what tensors are, with the variables of a checkpoint.
 
@@ -186,11 +188,14 @@ class MetaGraph:
           wanted: names of the tensors, by any key.
           feeds: of placeholders, by the name of the tensor.
           checkpoint: that the graph belongs to.
+          sources: by a key of `wanted`, by a variable's name: that of the one in
+            the checkpoint whose value it has for this tensor, if not its own.
 
         Raises:
           UserError: if the graph does not run, or may not.
         """
         graph, names = self._import([node_of(t) for t in wanted.values()])
+        found, held = {}, {}
         try:
             with graph.as_default():
                 assigned = {
@@ -199,9 +204,16 @@ class MetaGraph:
                     if self._nodes[name].op in _VARIABLES
                 }
                 with tf1.Session(graph=graph, config=_config()) as session:
-                    for name, (assign, value) in assigned.items():
-                        session.run(assign, {value: checkpoint.read(name)})
-                    return session.run(wanted, feeds)
+                    for key, tensor in wanted.items():
+                        held = _load(
+                            session,
+                            assigned,
+                            checkpoint,
+                            sources.get(key, {}),
+                            held,
+                        )
+                        found[key] = session.run(tensor, feeds)
+                    return found
         except (tf.errors.OpError, ValueError, KeyError, TypeError) as error:
             advice = ""
             if isinstance(error, tf.errors.InvalidArgumentError):
@@ -334,6 +346,15 @@ def _assign(graph, name, checkpoint):
     else:
         assign = tf.raw_ops.Assign(ref=variable.outputs[0], value=value)
     return assign, value
+
+
+def _load(session, assigned, checkpoint, sources, held):
+    """Gives variables their values; returns by name whose, as `held` has it before."""
+    wanted = {name: sources.get(name, name) for name in assigned}
+    for name, (assign, value) in assigned.items():
+        if held.get(name) != wanted[name]:
+            session.run(assign, {value: checkpoint.read(wanted[name])})
+    return wanted
 
 
 def _reason(error):

@@ -9,7 +9,7 @@ import numpy as np
 
 from tf2gan.common import randomness
 from tf2gan.common.errors import UserError
-from tf2gan.migration import batch_statistics, graph_process, user_code
+from tf2gan.migration import batch_statistics, graph_process, slots, user_code
 from tf2gan.migration.feeds import BATCH_SIZE
 from tf2gan.migration.graph_process import Limits
 from tf2gan.migration.meta_graph import batch_advice
@@ -119,7 +119,9 @@ def verify_graph(
 
     The graph is run in a process of its own, on the CPU. Batch norm that it has in
     training mode for good normalizes by the batch in the models too, and a note in
-    the result says so.
+    the result says so. Where the map names the shadow variable of an
+    `ExponentialMovingAverage` and the graph takes its owner, the owner has the
+    shadow's value, as by `variables_to_restore`.
 
     Args:
       checkpoint: of TF1.
@@ -148,6 +150,7 @@ def verify_graph(
         "meta": os.path.abspath(meta or checkpoint.meta_path),
         "checkpoint": os.path.abspath(checkpoint.path),
         "networks": networks,
+        "owners": slots.classify(checkpoint.variables).averages,
         "fed": fed,
     }
     _check_meta(question["meta"])
