@@ -9,13 +9,19 @@ import json
 import helpers
 import keras
 import keras_port
+import numpy as np
 import pytest
 import tensorflow as tf2
 import tensorflow.compat.v1 as tf
 import tiny_gan
 
 from tf2gan.common.errors import UserError
-from tf2gan.migration import keras_implementation, map_file, traces
+from tf2gan.migration import (
+    keras_implementation,
+    map_file,
+    recorded_counters,
+    traces,
+)
 from tf2gan.migration.replay import replay
 from tf2gan.migration.variable_map import OptimizerPair
 from tf2gan.optimizers import Adam
@@ -330,6 +336,31 @@ def test_a_phase_that_was_never_recorded_takes_what_is_left(
         assert ("step count", "global_step") in report.history
     _exchanged(port)
     assert _replayed(port, trace).first is not None
+
+
+@pytest.mark.parametrize(
+    "calls, count, moving, resting",
+    [
+        ("dg", 1, "", ""),  # either
+        ("dg", 2, "dg", ""),
+        ("dg", 0, "", "dg"),
+        ("ddg", 1, "g", "d"),
+        ("ddg", 4, "", ""),  # it does not count calls
+    ],
+)
+def test_a_move_is_evidence_only_where_one_set_of_phases_explains_it(
+    calls, count, moving, resting
+):
+    counter = recorded_counters._Steps(
+        "step", {"step": np.int64(7)}, ["d", "g"]
+    )
+    for number, phase in enumerate(calls, start=1):
+        shown = {"step": np.int64(7 + count)} if number == len(calls) else {}
+        counter.follow(
+            traces.Call(number, phase, np.zeros(()), {}, {}, shown, {})
+        )
+    assert frozenset.intersection(*counter.possible) == set(moving)
+    assert set("dg") - frozenset.union(*counter.possible) == set(resting)
 
 
 class WithAnotherAdam(Several):
