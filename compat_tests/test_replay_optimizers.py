@@ -9,12 +9,19 @@ import json
 import helpers
 import keras
 import keras_port
+import numpy as np
 import pytest
 import tensorflow as tf2
 import tensorflow.compat.v1 as tf
 import tiny_gan
 
-from tf2gan.migration import keras_implementation, map_file, traces
+from tf2gan.common.errors import UserError
+from tf2gan.migration import (
+    keras_implementation,
+    map_file,
+    recorded_counters,
+    traces,
+)
 from tf2gan.migration.replay import replay
 from tf2gan.migration.variable_map import OptimizerPair
 from tf2gan.optimizers import Adam
@@ -242,6 +249,162 @@ def test_a_map_of_a_checkpoint_serves_for_a_trace(dtype, traced, tmp_path):
     assert not any("40" in note for note in port.notes)
     assert not any("was it shared" in note for note in port.notes)
     assert _replayed(port, trace).alike
+
+
+class Several(Counting):
+    """It takes several steps of the discriminator for one of the generator."""
+
+    d_steps = 1
+    phases = "dg"
+
+    def train(self, steps=2):
+        for call in range(steps):
+            for phase in self.phases:
+                repeats = self.d_steps if phase == "d" else 1
+                for repeat in range(repeats):
+                    self._train(phase, 10 * call + repeat)
+
+    def _train(self, phase, seed):
+        train = self.d_train if phase == "d" else self.g_train
+        self.session.run(train, self.feed(seed))
+
+
+class SeveralCountingBoth(Several):
+    """Its global step counts the steps of both."""
+
+    both = True
+
+
+def _record(folder, script, every, d_steps=1, phases="dg", steps=3):
+    gan = script()
+    gan.d_steps, gan.phases = d_steps, phases
+    with gan.session:
+        gan.record(folder, every=every, calls=100)
+        gan.train(steps)
+    return str(folder)
+
+
+def _exchanged(port):
+    """Makes a port show each network's powers of beta as the other's."""
+    state = port.state
+    other = {"": "_1", "_1": ""}
+    names = {
+        f"beta{beta}_power{end}": f"beta{beta}_power{other[end]}"
+        for beta in (1, 2)
+        for end in other
+    }
+    port.state = lambda: {names.get(n, n): v for n, v in state().items()}
+
+
+OFTEN = [(every, d_steps) for every in (1, 2, 5) for d_steps in (1, 2, 5)]
+
+
+@pytest.mark.parametrize("script", [Several, SeveralCountingBoth])
+@pytest.mark.parametrize("every, d_steps", OFTEN)
+def test_counters_are_told_apart_between_seldom_recorded_states(
+    script, every, d_steps, tmp_path
+):
+    folder = _record(tmp_path / "trace", script, every, d_steps)
+    port, trace = _port(folder, models())
+    report = _replayed(port, trace)
+    assert report.alike, report
+    compared = {name for _, name in report.history}
+    powers = {f"beta{b}_power{end}" for b in (1, 2) for end in ("", "_1")}
+    assert powers <= compared
+    assert ("global_step" in compared) == (not script.both)
+    _exchanged(port)
+    assert not _replayed(port, trace).alike
+
+
+@pytest.mark.parametrize("script", [Several, SeveralCountingBoth])
+@pytest.mark.parametrize("phase", ["d", "g"])
+@pytest.mark.parametrize("every", [1, 2, 5])
+def test_a_phase_that_was_never_recorded_takes_what_is_left(
+    script, phase, every, tmp_path
+):
+    folder = _record(tmp_path / "trace", script, every, 5, phase)
+    port, trace = _port(folder, models())
+    report = _replayed(port, trace)
+    # It is never called alike, as half of the steps were never compared.
+    assert report.first is None and len(report.unrecorded) == 1, report
+    held = {o.model: o.beta2_power for o in port._map.optimizers}
+    assert held == {
+        "discriminator": "beta2_power",
+        "generator": "beta2_power_1",
+    }
+    if not script.both:
+        assert ("step count", "global_step") in report.history
+    _exchanged(port)
+    assert _replayed(port, trace).first is not None
+
+
+@pytest.mark.parametrize(
+    "calls, count, moving, resting",
+    [
+        ("dg", 1, "", ""),  # either
+        ("dg", 2, "dg", ""),
+        ("dg", 0, "", "dg"),
+        ("ddg", 1, "g", "d"),
+        ("ddg", 4, "", ""),  # it does not count calls
+    ],
+)
+def test_a_move_is_evidence_only_where_one_set_of_phases_explains_it(
+    calls, count, moving, resting
+):
+    counter = recorded_counters._Steps(
+        "step", {"step": np.int64(7)}, ["d", "g"]
+    )
+    for number, phase in enumerate(calls, start=1):
+        shown = {"step": np.int64(7 + count)} if number == len(calls) else {}
+        counter.follow(
+            traces.Call(number, phase, np.zeros(()), {}, {}, shown, {})
+        )
+    assert frozenset.intersection(*counter.possible) == set(moving)
+    assert set("dg") - frozenset.union(*counter.possible) == set(resting)
+
+
+class WithAnotherAdam(Several):
+    """It has an Adam that no phase runs."""
+
+    def build(self, latent):
+        super().build(latent)
+        other = tf.Variable(1.0, name="other")
+        tf.train.AdamOptimizer(RATE, DECAY, DECAY, EPSILON).minimize(
+            tf.square(other), var_list=[other]
+        )
+
+
+def test_powers_that_several_may_have_are_not_compared(tmp_path):
+    folder = _record(tmp_path / "trace", WithAnotherAdam, 1, 1, "d")
+    made = models()
+    # The generator comes first, and is given what the discriminator's phase moves.
+    networks = {name: made[name] for name in ("generator", "discriminator")}
+    port, trace = _port(folder, networks)
+    report = _replayed(port, trace)
+    assert report.first is None, report
+    held = {o.model: o.powers for o in port._map.optimizers}
+    assert held == {
+        "discriminator": ("beta1_power", "beta2_power"),
+        "generator": (None, None),
+    }
+    assert any("beta2_power_1" in warning for warning in port.warnings)
+
+
+def test_a_refusal_does_not_advise_what_no_trace_has(tmp_path):
+    gan = Several()
+    gan.d_steps = 2
+    with gan.session:
+        gan.train(1)
+        gan.record(tmp_path / "trace")
+        gan.train(1)
+    with pytest.raises(UserError, match="which powers of beta") as refused:
+        _port(str(tmp_path / "trace"), models())
+    assert ".meta" not in str(refused.value)
+    assert "--name_map=FILE" in str(refused.value)
+    unlike = models(lambda: rmsprop(0.5))
+    with pytest.raises(UserError, match="no slots of RMSProp") as refused:
+        _port(str(tmp_path / "trace"), unlike)
+    assert "the map's" not in str(refused.value)
 
 
 def test_steps_that_no_trace_tells_are_unknown():

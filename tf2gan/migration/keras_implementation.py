@@ -30,6 +30,7 @@ from tf2gan.migration import (
     keras_models,
     keras_probe,
     recorded_optimizers,
+    slots,
     tf1_checkpoint,
 )
 from tf2gan.migration.report import PHASES
@@ -82,6 +83,7 @@ class KerasImplementation:
             conversion.inventory,
             keras_models.variables(models),
             trace,
+            _betas(models, conversion.map),
         )
         mapping = _without_steps(mapping, absent)
         self.notes: List[str] = _notes_of(mapping, conversion)
@@ -228,6 +230,7 @@ class _TraceCheckpoint:
 
 # A conversion speaks of a checkpoint and of its own flags.
 _SAID_OF_A_TRACE = {
+    "copy the .meta file beside the checkpoint, which tells it; or ": "",
     "in the checkpoint": "in the trace",
     "the checkpoint": "the trace",
     "--write_map=FILE": "convert_checkpoint.py --write_map=FILE",
@@ -236,6 +239,7 @@ _SAID_OF_A_TRACE = {
         "do not compile it: its slots are then not compared"
     ),
 }
+_SAID_OF_A_MAP = 'edit the map\'s "optimizers", '
 
 
 def _conversion(models, trace, given):
@@ -248,10 +252,19 @@ def _conversion(models, trace, given):
         conversion.check_map()
     except UserError as error:
         message = str(error)
+        if given is None:
+            message = message.replace(_SAID_OF_A_MAP, "")
         for said, meant in _SAID_OF_A_TRACE.items():
             message = message.replace(said, meant)
         raise UserError(message) from error
     return conversion
+
+
+def _betas(models, mapping):
+    """Returns beta2 of the models' Adams."""
+    targets = exchange.optimizers_of(models) if mapping.optimizers else {}
+    adams = [t for t in targets.values() if t.family == slots.ADAM]
+    return {target.betas[1] for target in adams}
 
 
 def _without_steps(mapping, absent):

@@ -170,8 +170,18 @@ def load(pair: OptimizerPair, of: Target, variables, read) -> None:
             factor = of.scale.get(slot.slot, 1.0)
             held.assign(value if factor == 1.0 else value * factor)
     if isinstance(of.optimizer, Adam):
-        of.optimizer.beta1_power.assign(read(pair.beta1_power))
-        of.optimizer.beta2_power.assign(read(pair.beta2_power))
+        _load_powers(pair, of, read)
+
+
+def _load_powers(pair, of, read):
+    """Sets the powers of beta, by the steps where no variable is known to be them."""
+    adam = of.optimizer
+    held = (adam.beta1_power, adam.beta2_power)
+    for variable, name, beta in zip(held, pair.powers, of.betas):
+        if name is not None:
+            variable.assign(read(name))
+        elif pair.steps is not None:
+            variable.assign(slots.power_after(beta, pair.steps))
 
 
 def _check_scale(pair, of):
