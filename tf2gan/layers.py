@@ -418,8 +418,8 @@ def _warn_of_unknown(scopes):
             f"update_ops({list(scopes)}): no tf2gan.layers.BatchNormalization "
             f"has a path whose first part is '{unknown[0]}'; there are: "
             f"{', '.join(known[:_MOST_NAMED]) or 'none'}{more}; name these, or "
-            f"make the layers under keras.name_scope('{unknown[0]}'); a network "
-            "without batch norm needs no scope",
+            f"make the layers under keras.name_scope('{unknown[0]}'); a "
+            "network without batch norm needs no scope",
             stacklevel=4,  # who leaves the context, through contextlib
         )
 
