@@ -49,6 +49,26 @@ def graphs_as_written():
 
 
 @pytest.fixture
+def untraced():
+    """Without tracing a trainer that makes few steps is made in a second."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture
+def unguarded(monkeypatch):
+    """Here a fingerprint that fails is an error; to a user it only finds nothing."""
+    from tf2gan.migration import causes
+
+    monkeypatch.setattr(
+        causes, "_whole", lambda function, evidence: list(function(evidence))
+    )
+
+
+@pytest.fixture
 def show(record_property):
     """A function that has a text printed when all tests are done.
 

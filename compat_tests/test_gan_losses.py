@@ -6,10 +6,8 @@ import json
 import numpy as np
 import pytest
 import small_gan
-import tensorflow as tf
 
 from tf2gan.migration import (
-    causes,
     gan_losses,
     keras_implementation,
     report_json,
@@ -20,6 +18,8 @@ from tf2gan.migration.evidence import Evidence, Side
 from tf2gan.migration.fingerprints import losses
 from tf2gan.migration.replay import replay
 from tf2gan.migration.report import TOLERANCES, Difference
+
+pytestmark = pytest.mark.usefixtures("untraced", "unguarded")
 
 D_STEP, G_STEP = "discriminator_step", "generator_step"
 # One of each kind; the other losses differ by a label or a factor.
@@ -36,21 +36,6 @@ def recorded(tmp_path_factory):
         return small_gan.record(folder, loss, dtype)
 
     return record
-
-
-@pytest.fixture(autouse=True)
-def untraced():
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
-@pytest.fixture(autouse=True)
-def unguarded(monkeypatch):
-    """Here a fingerprint that fails is an error; to a user it only finds nothing."""
-    monkeypatch.setattr(
-        causes, "_whole", lambda function, evidence: list(function(evidence))
-    )
 
 
 @pytest.fixture

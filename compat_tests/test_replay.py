@@ -35,6 +35,8 @@ from tf2gan.migration import (
 )
 from tf2gan.migration.replay import replay
 
+pytestmark = pytest.mark.usefixtures("untraced")
+
 on_tf115 = [
     pytest.mark.slow,
     pytest.mark.skipif(not helpers.TF115_PYTHON, reason=helpers.WITHOUT_TF115),
@@ -112,14 +114,6 @@ def recorded(tmp_path_factory):
 def a_trace(recorded):
     """The folder of a trace in which the averages' updates have an order."""
     return recorded(tf.__version__, "--in_order")[0]
-
-
-@pytest.fixture(autouse=True)
-def untraced():
-    # Without tracing a faulty trainer is made in a second.
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
 
 
 def _trainer():

@@ -11,7 +11,6 @@ import keras
 import keras_port
 import numpy as np
 import pytest
-import tensorflow as tf2
 import tensorflow.compat.v1 as tf
 import tiny_gan
 
@@ -25,6 +24,8 @@ from tf2gan.migration import (
 from tf2gan.migration.replay import replay
 from tf2gan.migration.variable_map import OptimizerPair
 from tf2gan.optimizers import Adam
+
+pytestmark = pytest.mark.usefixtures("untraced")
 
 RATE, DECAY = 0.125, 0.875  # exact in float32, as TF1 takes them
 EPSILON = 2.0**-20
@@ -88,13 +89,6 @@ def traced(tmp_path_factory):
             gan.train(2)
         found[script] = str(folder / script.__name__)
     return found
-
-
-@pytest.fixture(autouse=True)
-def untraced():
-    tf2.config.run_functions_eagerly(True)
-    yield
-    tf2.config.run_functions_eagerly(False)
 
 
 def adam():
